@@ -1,0 +1,32 @@
+"""The `tracker` command. This file and its siblings import click only; a body imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tracker import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tracker")
+def cli() -> None:
+    """Sweep image normalizations for fine-tuning, and say which one is better.
+
+    \b
+    tracker sweep --study quickstart      run what is missing of a study
+    tracker compare --study quickstart    show the leaderboard
+    tracker ui                            browse the runs
+    """
+
+
+def main() -> None:
+    """Run the command; every TrackerError becomes a message on stderr and an exit code."""
+    from tracker.study.errors import TrackerError
+
+    try:
+        cli(prog_name="tracker")
+    except TrackerError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

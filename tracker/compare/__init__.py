@@ -1,0 +1,1 @@
+"""Runs to leaderboard: tables in every format, and the history figure."""

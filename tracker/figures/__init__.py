@@ -1,0 +1,1 @@
+"""Pictures from arrays: the only door to matplotlib."""

@@ -1,0 +1,139 @@
+"""The recipe: every key that decides what a trial does, with the reference study's values as defaults."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NORMALIZATIONS: dict[str, str] = {
+    "finetune": "z-score with the statistics of the dataset at hand",
+    "pretrain": "z-score with the statistics the source was trained with",
+    "instance": "z-score of every image by its own pixels",
+    "minmax": "values in [0, 1], nothing else",
+}
+"""The built-in normalizations; `tracker.vision.normalizations` holds what each one does."""
+
+DATASET_KINDS = ("cifar10", "cifar100", "svhn", "tiny-imagenet-200", "digits", "folder")
+"""How an image set can be stored. Each but `folder` is also a dataset's name without further ado."""
+
+SOURCE_WORDS = ("torchvision", "random")
+"""Sources that need no `sources:` section: pre-trained torchvision weights, or none at all."""
+
+
+def normalization_names() -> list[str]:
+    """Return the built-in normalizations and those of installed packages (group `tracker.normalizations`)."""
+    return [*NORMALIZATIONS, *sorted(point.name for point in entry_points(group="tracker.normalizations"))]
+
+
+class Frozen(BaseModel):
+    """A typed, unchangeable piece of a study file that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+"""Letters, digits, dot, dash, underscore: safe as a file name, a URL part and a column."""
+
+
+class Recipe(Frozen):
+    """All keys of a trial. What a study's `recipe` leaves out has the default below.
+
+    The defaults are the reference protocol. They are part of every cell's identity and never
+    change; new behaviour gets a new key.
+    """
+
+    model: Name = Field(description="a torchvision classifier: resnet18, resnet50, densenet121, densenet161, ...")
+    dataset: Name = Field(description="a built-in dataset, or a name from the study's `datasets` section")
+    normalization: str = Field(description="how images become network input: " + ", ".join(NORMALIZATIONS))
+    seed: int = Field(223, ge=0, lt=2**63, description="decides order, crops, flips, head and dropout")
+    source: Name = Field(
+        "torchvision",
+        description="where the starting weights come from: `torchvision`, `random`, a name from the study's "
+        "`sources` section, or one made by `tracker pretrain`",
+    )
+    weights: Name = Field("IMAGENET1K_V1", description="which torchvision weights, with `source: torchvision`")
+    tune: Literal["full", "head"] = Field(
+        "full", description="train every parameter, or the head alone on a frozen backbone (BatchNorm frozen too)"
+    )
+    statistics: Literal["exact", "published"] = Field(
+        "exact", description="the dataset's channel statistics: computed from its training images, or as published"
+    )
+    epochs: int = Field(100, ge=1, le=100_000, description="passes over the training images")
+    batch_size: int = Field(256, ge=1, le=65_536, description="images a step; the short last batch is kept")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="torch.optim's; sgd has momentum 0.9")
+    lr: float = Field(0.001, gt=0, le=100, description="learning rate of the first epoch")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="as torch.optim's")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate by epoch; cosine ends at 0")
+    crop_padding: int = Field(
+        4, ge=0, le=64, description="pixels of black padding before a random crop to the old size; 0: no crop"
+    )
+    flip: bool = Field(True, description="flip each training image left to right with probability 0.5")
+    val_fraction: float = Field(
+        0.0, ge=0, le=0.5, description="share of the training images held out, by class, to choose the epoch"
+    )
+    limit_train: int | None = Field(None, ge=1, description="use this many training images, drawn by class")
+    limit_test: int | None = Field(None, ge=1, description="use this many test images, drawn by class")
+
+    @field_validator("normalization")
+    @classmethod
+    def _known_normalization(cls, value: str) -> str:
+        names = normalization_names()
+        if value not in names:
+            raise ValueError(f"is not a normalization; accepted: {', '.join(names)}")
+        return value
+
+
+RECIPE_KEYS = tuple(Recipe.model_fields)
+Scalar = str | int | float | bool | None
+
+
+def non_default(model: BaseModel) -> dict[str, Any]:
+    """Return the fields that differ from their defaults: what an identity is made of.
+
+    Leaving defaults out lets a later version add a key without giving old cells a new identity.
+    """
+    return model.model_dump(mode="json", exclude_defaults=True)
+
+
+class DatasetSpec(Frozen):
+    """One entry of a study's `datasets` section."""
+
+    kind: Literal[DATASET_KINDS] = Field(description="how the images are stored: " + ", ".join(DATASET_KINDS))  # type: ignore[valid-type]
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="folder: where the images lie (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), relative to "
+        "the study file; not part of a cell's identity, since a folder may lie elsewhere on another machine",
+    )
+    classes: tuple[int, ...] | None = Field(None, min_length=2, description="digits: which of the ten digits")
+    image_size: int | None = Field(None, ge=8, le=1024, description="resize every image to this many pixels square")
+    channels: Literal[1, 3] | None = Field(None, description="store grayscale (1) or RGB (3); else as the images are")
+    test_fraction: float | None = Field(
+        None, gt=0, lt=1, description="digits, or a folder without train/ and test/: share held out as test, by class"
+    )
+    split_seed: int = Field(0, ge=0, lt=2**63, description="decides that split")
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _keys_fit_kind(self) -> DatasetSpec:
+        if (self.path is not None) != (self.kind == "folder"):
+            raise ValueError("`path` goes with `kind: folder`, and only with it")
+        if self.classes is not None and self.kind != "digits":
+            raise ValueError("`classes` goes with `kind: digits` only")
+        if self.classes is not None and (
+            len(set(self.classes)) < len(self.classes) or not set(self.classes) <= set(range(10))
+        ):
+            raise ValueError("`classes` takes different digits, 0 to 9")
+        if self.test_fraction is not None and self.kind not in ("digits", "folder"):
+            raise ValueError("`test_fraction` goes with `kind: digits` or `folder`; the others have their own split")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the images, without where they lie."""
+        return {key: value for key, value in non_default(self).items() if key != "path"}

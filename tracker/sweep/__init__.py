@@ -1,0 +1,1 @@
+"""A study made to run: preflight, sources, workers, progress."""

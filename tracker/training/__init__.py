@@ -1,0 +1,1 @@
+"""One cell end to end: build, the one loop, checkpoints. Knows no MLflow, no Optuna, no click."""

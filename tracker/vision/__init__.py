@@ -1,0 +1,1 @@
+"""Images, their statistics, normalizations, augmentation, models and sources: torch without a tracker."""
