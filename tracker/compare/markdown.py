@@ -1,0 +1,47 @@
+"""The leaderboard as Markdown: best bold, second underlined, settings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracker.compare.scores import Leaderboard, Score
+from tracker.compare.wording import delta_text, footer, gaps_text, legend, percent, spread, subtitle, title
+
+
+def markdown(board: Leaderboard) -> str:
+    """Render a heading, the table, and the notes as a list."""
+    labels = board.label_keys
+    header = [*labels, *(f"{name} (baseline)" if name == board.baseline else name for name in board.settings)]
+    blank = [""] * (len(labels) - 1)
+    lines = [
+        f"### {title(board)}",
+        "",
+        f"{subtitle(board)[0].upper()}{subtitle(board)[1:]}.",
+        "",
+        _line(header),
+        _line([":--"] * len(labels) + ["--:"] * len(board.settings)),
+        *(_line([*map(str, row.label.values()), *map(_cell, row.scores.values())]) for row in board.rows),
+        *(_line([label, *blank, *(texts[setting] for setting in board.settings)]) for label, texts in footer(board)),
+        "",
+        f"**Best** and <u>second</u> of the row. {legend(board)}",
+    ]
+    if board.notes:
+        lines += ["", *(f"- {note}" for note in board.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(score: Score) -> str:
+    parts = []
+    if score.mean is not None:
+        value = percent(score.mean)
+        parts.append(f"**{value}**" if score.is_best else f"<u>{value}</u>" if score.is_second else value)
+    parts.append(spread(score))
+    if delta := delta_text(score):
+        parts.append(f"({delta})")
+    if gaps := gaps_text(score):
+        parts.append(f"*{gaps}*")
+    return " ".join(filter(None, parts))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
