@@ -1,0 +1,182 @@
+"""Read studies and runs back from MLflow: all of them, however many pages that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tracker.study.errors import TrackingError
+from tracker.tracking.client import shown, talking_to
+from tracker.tracking.writing import read_document
+
+PAGE = 1_000
+"""MLflow gives at most so many runs at once and does not say that there are more, except by a token."""
+EXPERIMENTS_A_QUERY = 500
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as it was last swept.
+
+    Args:
+        run_id: of the study's own run.
+        document: what `parse_study` makes the study of.
+        state: of that run: RUNNING, FINISHED, FAILED or KILLED.
+        swept_at: milliseconds since 1970.
+    """
+
+    name: str
+    experiment_id: str
+    run_id: str
+    document: dict[str, Any]
+    state: str
+    swept_at: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A cell's run.
+
+    Args:
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        metrics: the latest value of each.
+        start_time: milliseconds since 1970.
+        end_time: None while it runs.
+    """
+
+    run_id: str
+    name: str
+    cell_id: str
+    status: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    start_time: int
+    end_time: int | None
+
+
+def studies(uri: str) -> list[StudyRecord]:
+    """Return every study, the one swept last first.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with talking_to(uri) as client:
+        ids: list[str] = []
+        token = None
+        while True:
+            page = client.search_experiments(page_token=token)
+            ids += [experiment.experiment_id for experiment in page]
+            token = page.token
+            if not token:
+                break
+        found: list[StudyRecord] = []
+        for start in range(0, len(ids), EXPERIMENTS_A_QUERY):
+            some = ids[start : start + EXPERIMENTS_A_QUERY]
+            found += [_study(run) for run in _all_runs(client, some, "tags.`tracker.kind` = 'study'")]
+    newest = {}
+    for record in sorted(found, key=lambda record: record.swept_at):
+        newest[record.name] = record
+    return sorted(newest.values(), key=lambda record: record.swept_at, reverse=True)
+
+
+def newest_study(uri: str) -> StudyRecord | None:
+    """Return the study that was swept last; None if there is none. Raises: TrackingError."""
+    return next(iter(studies(uri)), None)
+
+
+def read_study(uri: str, name: str) -> StudyRecord:
+    """Return the study `name`.
+
+    Raises:
+        TrackingError: there is none; lists those there are.
+    """
+    known = studies(uri)
+    for record in known:
+        if record.name == name:
+            return record
+    names = ", ".join(record.name for record in known) or "none"
+    raise TrackingError(
+        f"MLflow at {shown(uri)} has no study {name!r}",
+        f"tracker sweep --study {name}, or one of those there are: {names}",
+    )
+
+
+def read_runs(uri: str, name: str) -> list[RunRecord]:
+    """Return every cell run of the study, oldest first: finished, failed, killed and running.
+
+    Raises:
+        TrackingError: MLflow does not answer, or has no such study.
+    """
+    with talking_to(uri) as client:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            raise TrackingError(f"MLflow at {shown(uri)} has no experiment {name!r}", f"tracker sweep --study {name}")
+        runs = [_run(run) for run in _all_runs(client, [experiment.experiment_id], "tags.`tracker.kind` = 'cell'")]
+    return sorted(runs, key=lambda run: run.start_time)
+
+
+def read_histories(uri: str, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:
+    """Return (step, value) of one metric for each run, by step; empty where it was never logged.
+
+    A step that was trained twice, since the first try was interrupted, counts with its last value.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with talking_to(uri) as client, ThreadPoolExecutor(max_workers=8) as pool:
+
+        def history(run_id: str) -> list[tuple[int, float]]:
+            points = sorted(client.get_metric_history(run_id, metric), key=lambda point: point.timestamp)
+            return sorted({point.step: point.value for point in points}.items())
+
+        return dict(zip(run_ids, pool.map(history, run_ids), strict=True))
+
+
+def _all_runs(client: MlflowClient, experiment_ids: list[str], query: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs(experiment_ids, query, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _study(run: Run) -> StudyRecord:
+    tags = run.data.tags
+    name = tags.get("tracker.study", run.info.run_name)
+    try:
+        document = read_document(tags)
+    except ValueError as error:
+        raise TrackingError(
+            f"the run {run.info.run_id} of study {name} has lost its definition: {error}",
+            f"tracker sweep --study {name} writes it anew",
+        ) from error
+    return StudyRecord(
+        name=name,
+        experiment_id=run.info.experiment_id,
+        run_id=run.info.run_id,
+        document=document,
+        state=run.info.status,
+        swept_at=int(tags.get("tracker.swept_at", run.info.start_time)),
+    )
+
+
+def _run(run: Run) -> RunRecord:
+    return RunRecord(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        cell_id=run.data.tags.get("tracker.cell_id", ""),
+        status=run.info.status,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=dict(run.data.tags),
+        start_time=run.info.start_time,
+        end_time=run.info.end_time,
+    )

@@ -1,0 +1,159 @@
+"""A study in MLflow: its experiment, its own run, and a run for each cell."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracker.study.errors import TrackingError
+from tracker.study.home import Home
+from tracker.study.study import Cell, Study
+from tracker.tracking.client import shown, talking_to
+from tracker.tracking.delivery import ensure_experiment
+from tracker.tracking.environment import environment_tags
+from tracker.tracking.events import Status, now
+from tracker.tracking.run import MAX_TAG, NOTE, TrackedRun, open_run
+from tracker.tracking.view import VIEW_TAG, cell_tags, describe_study, experiment_url, shared_view
+
+SOURCES = "sources"
+"""The experiment that holds the runs of pre-training."""
+DOCUMENT = "tracker.document"
+MAX_EXPERIMENT_TAG = 19_900
+"""MLflow takes 20,000 characters and refuses more."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StudyPlace:
+    """Where a study lies in MLflow: what a worker needs to link its cells to it."""
+
+    experiment_id: str
+    run_id: str
+
+
+class StudyTracking:
+    """A study being swept.
+
+    The process that sweeps calls `open` and `finish`; a worker process makes its own with the
+    place that `open` returned, and calls `cell_run` only.
+
+    Args:
+        uri: from `tracking_session`.
+        place: from another process's `open`.
+    """
+
+    def __init__(self, uri: str, home: Home, study: Study, place: StudyPlace | None = None) -> None:
+        self.uri = uri
+        self.home = home
+        self.study = study
+        self.place = place
+        self._run: TrackedRun | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the study's table of runs, after `open`."""
+        assert self.place is not None, "open() first"
+        return experiment_url(self.uri, self.place.experiment_id)
+
+    def open(self) -> StudyPlace:
+        """Make or find the experiment and the study's run, describe both, and mark the run RUNNING.
+
+        Raises:
+            TrackingError: MLflow does not answer; a sweep should not start then.
+        """
+        note = describe_study(self.study)
+        experiment_id = self._describe_experiment(note)
+        self._run = open_run(
+            self.uri,
+            self.home,
+            experiment_name=self.study.name,
+            run_name=f"study: {self.study.name}",
+            key=f"study-{self.study.name}",
+            tags={
+                **environment_tags(),
+                "tracker.kind": "study",
+                "tracker.study": self.study.name,
+                "tracker.swept_at": str(now()),
+                NOTE: note,
+                **document_tags(self.study.document()),
+            },
+        )
+        if not self._run.flush(10) or self._run.run_id is None:
+            raise TrackingError(f"MLflow at {shown(self.uri)} does not take the study's run", "see the server's log")
+        self.place = StudyPlace(experiment_id, self._run.run_id)
+        return self.place
+
+    def cell_run(self, cell: Cell, attempt: str, tags: Mapping[str, str] | None = None) -> TrackedRun:
+        """Begin a cell's run, or go on with it if the same attempt was interrupted.
+
+        Args:
+            attempt: letters and digits; a new one makes a new run.
+            tags: added to those that name the cell: environment, device, fingerprint.
+        """
+        place = {"experiment_id": self.place.experiment_id, "run_id": self.place.run_id} if self.place else None
+        return open_run(
+            self.uri,
+            self.home,
+            experiment_name=self.study.name,
+            run_name=cell.name,
+            key=f"{cell.id}-{attempt}",
+            params=cell.recipe.model_dump(mode="json"),
+            tags={**(tags or {}), **cell_tags(cell, self.study, place)},
+        )
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Store a file with the study's run."""
+        self._opened().log_file(path, folder)
+
+    def note(self, markdown: str) -> None:
+        """Put `markdown` into the description of the study's run and, if MLflow answers, of its experiment."""
+        text = describe_study(self.study, markdown)
+        self._opened().note(text)
+        try:
+            self._describe_experiment(text)
+        except TrackingError as error:
+            log.warning("the description of experiment %s stays as it was: %s", self.study.name, error.message)
+
+    def finish(self, status: Status) -> bool:
+        """End the study's run; say whether MLflow has everything."""
+        return self._opened().finish(status)
+
+    def _describe_experiment(self, note: str) -> str:
+        tags = {NOTE: note[:MAX_EXPERIMENT_TAG], VIEW_TAG: shared_view(self.study)}
+        with talking_to(self.uri, seconds=20) as client:
+            experiment_id = ensure_experiment(client, self.study.name, tags)
+            for key, value in tags.items():
+                client.set_experiment_tag(experiment_id, key, value)
+        return experiment_id
+
+    def _opened(self) -> TrackedRun:
+        assert self._run is not None, "open() first"
+        return self._run
+
+
+def document_tags(document: Mapping[str, Any]) -> dict[str, str]:
+    """Spread a study's document over as many tags as it needs."""
+    text = json.dumps(document, separators=(",", ":"))
+    chunks = [text[start : start + MAX_TAG] for start in range(0, len(text), MAX_TAG)]
+    return {f"{DOCUMENT}.chunks": str(len(chunks)), **{f"{DOCUMENT}.{i}": chunk for i, chunk in enumerate(chunks)}}
+
+
+def read_document(tags: Mapping[str, str]) -> dict[str, Any]:
+    """Put the document together again.
+
+    Raises:
+        ValueError: a part is missing or damaged.
+    """
+    try:
+        chunks = [tags[f"{DOCUMENT}.{i}"] for i in range(int(tags[f"{DOCUMENT}.chunks"]))]
+        document = json.loads("".join(chunks))
+    except KeyError as error:
+        raise ValueError(f"tag {error} is missing") from error
+    if not isinstance(document, dict):
+        raise ValueError("the document is not a mapping")
+    return document
