@@ -1,0 +1,177 @@
+"""One trial: a classifier built from a recipe, and the loop that trains it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tracker.study.errors import Stopped, TrainingError
+from tracker.study.recipe import Recipe
+from tracker.study.seeds import derive_seed
+from tracker.training.evaluate import evaluate
+from tracker.training.selection import Selection
+from tracker.training.splits import TrialData
+from tracker.vision.augmentation import draw_plan, gather_batch
+from tracker.vision.images import ImageSet, Statistics
+from tracker.vision.models import Classifier, build_network, load_backbone
+from tracker.vision.normalizations import build_normalization
+from tracker.vision.sources import Source
+from tracker.vision.statistics import published_statistics
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Args:
+        epoch: counted from 0.
+        metrics: the epoch's, by the names of `tracker.study.metrics`; accuracies are fractions.
+        predictions: int64, (N,): the class of each test image.
+        selection: the epochs chosen so far, this one considered.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    predictions: Tensor
+    selection: Selection
+
+    @property
+    def is_best(self) -> bool:
+        """Whether this epoch is the best so far, on the test split."""
+        return self.selection.best_epoch == self.epoch
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether this epoch is the best so far, on the validation split."""
+        return self.selection.selected_epoch == self.epoch
+
+
+def target_statistics(recipe: Recipe, images: ImageSet) -> Statistics:
+    """Return the dataset's statistics, exact or published, as the recipe says.
+
+    Raises:
+        DataError: there are no published ones for this dataset.
+    """
+    return published_statistics(images.name) if recipe.statistics == "published" else images.statistics
+
+
+def fit_channels(statistics: Statistics, channels: int) -> Statistics:
+    """Repeat one channel's statistics for a network of three, as its images are repeated."""
+    if statistics.channels == channels:
+        return statistics
+    return Statistics(statistics.mean * channels, statistics.std * channels)
+
+
+def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classifier:
+    """Build the classifier a trial starts from, on the CPU.
+
+    Raises:
+        SourceError: the source's network, channels or statistics do not fit.
+        DataError: published statistics are asked for where there are none.
+    """
+    channels = source.channels or images.channels
+    network, head = build_network(recipe.model, channels=channels, classes=len(images.classes), seed=recipe.seed)
+    if source.state is not None:
+        load_backbone(network, head, source.state, what=f"source {source.name!r}")
+    normalization = build_normalization(
+        recipe.normalization,
+        target=fit_channels(target_statistics(recipe, images), channels),
+        source=None if source.statistics is None else fit_channels(source.statistics, channels),
+    )
+    classifier = Classifier(normalization, network, head, channels)
+    classifier.set_trainable(recipe.tune)
+    return classifier
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Return the learning rate of an epoch; cosine reaches 0 after the last one, as torch's CosineAnnealingLR."""
+    if recipe.schedule == "constant":
+        return recipe.lr
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+
+
+def build_optimizer(recipe: Recipe, classifier: Classifier) -> torch.optim.Optimizer:
+    """Build torch's optimizer over the parameters that learn."""
+    parameters = list(classifier.trainable())
+    match recipe.optimizer:
+        case "adam":
+            return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+
+
+def run_epochs(
+    recipe: Recipe,
+    classifier: Classifier,
+    data: TrialData,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[EpochResult]:
+    """Train for the recipe's epochs, yielding each one's result.
+
+    Everything random in epoch e derives from (seed, e), so the same recipe gives the same bits on
+    the CPU, and cells that differ only in normalization see the same images in the same order.
+
+    Args:
+        classifier: on `device`; trained in place.
+        data: on `device`.
+        stop: asked before each step.
+
+    Raises:
+        TrainingError: the training loss is not finite.
+        Stopped: `stop` said so.
+    """
+    optimizer = build_optimizer(recipe, classifier)
+    selection = Selection()
+    count = len(data.train)
+    for epoch in range(recipe.epochs):
+        started = time.perf_counter()
+        lr = learning_rate(recipe, epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        plan = draw_plan(count, seed=recipe.seed, epoch=epoch, crop_padding=recipe.crop_padding, flip=recipe.flip).to(
+            device
+        )
+        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        classifier.train_mode(recipe.tune)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(recipe.seed, "dropout", epoch))
+            for first in range(0, count, recipe.batch_size):
+                if stop():
+                    raise Stopped
+                batch = plan.batch(first, recipe.batch_size)
+                images = gather_batch(data.train.images, batch, recipe.crop_padding)  # (B, C, H, W)
+                labels = data.train.labels[batch.order]  # (B,)
+                logits = classifier(images)  # (B, K)
+                loss = F.cross_entropy(logits, labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                loss_sum += loss.detach() * len(batch)
+                correct += (logits.argmax(dim=1) == labels).sum()
+        train_loss = loss_sum.item() / count  # the epoch's only wait for the device
+        train_seconds = time.perf_counter() - started
+        if not math.isfinite(train_loss):
+            raise TrainingError(
+                f"train_loss is {train_loss} in epoch {epoch}", f"lower the learning rate (recipe.lr is {recipe.lr})"
+            )
+        metrics = {"train_loss": train_loss, "train_acc": correct.item() / count, "lr": lr}
+        val_acc = None
+        if data.val is not None:
+            val = evaluate(classifier, data.val)
+            metrics |= {"val_loss": val.loss, "val_acc": val.accuracy}
+            val_acc = val.accuracy
+        test = evaluate(classifier, data.test)
+        metrics |= {"test_loss": test.loss, "test_acc": test.accuracy}
+        metrics |= {"epoch_seconds": time.perf_counter() - started, "images_per_second": count / train_seconds}
+        selection = selection.after(epoch, test_acc=test.accuracy, val_acc=val_acc)
+        yield EpochResult(epoch=epoch, metrics=metrics, predictions=test.predictions, selection=selection)

@@ -1,0 +1,160 @@
+"""Classifiers: a torchvision network with a fresh head, behind a normalization."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tracker.study.errors import SourceError, UsageError
+from tracker.study.seeds import derive_seed
+
+AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+"""Networks with extra training heads, built without them; the weights' names begin so."""
+
+
+class Classifier(nn.Module):
+    """A network that takes raw images.
+
+    Args:
+        normalization: uint8 (N, C, H, W) to float32 of that shape.
+        network: float32 (N, C, H, W) to logits (N, K).
+        head: name of the network's last layer.
+        channels: C the network takes; one-channel images are repeated for a network of three.
+    """
+
+    def __init__(self, normalization: nn.Module, network: nn.Module, head: str, channels: int) -> None:
+        super().__init__()
+        self.normalization = normalization
+        self.network = network
+        self.head_name = head
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, (N, K), of uint8 images, (N, 1 or C, H, W)."""
+        if images.shape[1] != self.channels:
+            images = images.expand(-1, self.channels, -1, -1)
+        logits: Tensor = self.network(self.normalization(images))
+        return logits
+
+    @property
+    def head(self) -> nn.Module:
+        """The last layer."""
+        return self.network.get_submodule(self.head_name)
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """Return the network's tensors without the head's, by name."""
+        return {
+            name: tensor
+            for name, tensor in self.network.state_dict().items()
+            if not name.startswith(f"{self.head_name}.")
+        }
+
+    def set_trainable(self, tune: str) -> None:
+        """Choose which parameters learn: all (`full`) or the head's alone (`head`)."""
+        self.network.requires_grad_(tune == "full")
+        self.head.requires_grad_(True)
+
+    def train_mode(self, tune: str) -> None:
+        """Enter training mode; with `tune="head"` the backbone, its BatchNorm included, stays as it is."""
+        self.train(tune == "full")
+        self.head.train()
+
+    def trainable(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that learn."""
+        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+
+
+def model_names() -> list[str]:
+    """Return torchvision's classifiers."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def build_network(model: str, *, channels: int, classes: int, seed: int) -> tuple[nn.Module, str]:
+    """Build a torchvision classifier with seeded weights and a seeded head.
+
+    The head's draw does not depend on the model's other weights, so two cells that differ in
+    normalization or source start with the same head.
+
+    Args:
+        channels: C of the input; other than torchvision's 3, the first convolution is replaced.
+        classes: K.
+        seed: the recipe's.
+
+    Returns:
+        The network, and the name of its last layer.
+
+    Raises:
+        UsageError: torchvision has no such classifier.
+    """
+    if model not in (names := model_names()):
+        near = ", ".join(difflib.get_close_matches(model, names, n=3) or names)
+        raise UsageError(f"torchvision has no classifier {model!r}", f"accepted, among others: {near}")
+    options = {"aux_logits": False, "init_weights": True} if model in AUXILIARY else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "backbone"))
+        network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
+        if channels != 3:
+            _replace_stem(network, channels)
+        torch.manual_seed(derive_seed(seed, "head"))
+        head = _replace_head(network, classes)
+    return network, head
+
+
+def load_backbone(network: nn.Module, head: str, state: Mapping[str, Tensor], what: str) -> None:
+    """Copy a source's tensors into a network, the head excepted.
+
+    Raises:
+        SourceError: the tensors are another network's; names `what` and the first that does not fit.
+    """
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{head}.")}
+    # Weights older than BatchNorm's step counter lack it; it is not read while momentum is set.
+    missing = sorted(name for name in set(wanted) - set(state) if not name.endswith("num_batches_tracked"))
+    extra = sorted(name for name in set(state) - set(wanted) if not name.startswith(f"{head}."))
+    wrong = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    if missing or extra or wrong:
+        first = (missing or extra or wrong)[0]
+        raise SourceError(
+            f"{what} does not fit this network: {len(missing)} tensors missing, {len(extra)} too many, "
+            f"{len(wrong)} of another shape (first: {first})",
+            "use weights of the same model and number of input channels",
+        )
+    network.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
+
+
+def _replace_stem(network: nn.Module, channels: int) -> None:
+    """Give the first convolution another number of input channels."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            stem = nn.Conv2d(
+                channels,
+                module.out_channels,
+                kernel_size=module.kernel_size,  # type: ignore[arg-type]
+                stride=module.stride,  # type: ignore[arg-type]
+                padding=module.padding,  # type: ignore[arg-type]
+                bias=module.bias is not None,
+            )
+            nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+            network.set_submodule(name, stem)
+            return
+    raise UsageError(f"{type(network).__name__} has no convolution to give {channels} input channels")
+
+
+def _replace_head(network: nn.Module, classes: int) -> str:
+    """Replace the last linear layer (the last convolution where there is none); return its name."""
+    layers = dict(network.named_modules())
+    for name in reversed(layers):
+        old = layers[name]
+        if isinstance(old, nn.Linear):
+            network.set_submodule(name, nn.Linear(old.in_features, classes, bias=old.bias is not None))
+            return str(name)
+    for name in reversed(layers):
+        old = layers[name]
+        if isinstance(old, nn.Conv2d):
+            network.set_submodule(name, nn.Conv2d(old.in_channels, classes, kernel_size=1))
+            return str(name)
+    raise UsageError(f"{type(network).__name__} has no last layer to replace")
