@@ -1,0 +1,129 @@
+"""`tracker status`: what it says of studies and cells, and where it says it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tracker.cli.status import status
+from tracker.ledger.ledger import Ledger
+from tracker.study.errors import UsageError
+from tracker.study.home import Home
+from tracker.study.load import load_study, parse_study
+
+DOCUMENT = {
+    "name": "small",
+    "question": "Which?",
+    "recipe": {"model": "resnet18", "dataset": "digits", "source": "random"},
+    "axes": {"normalization": ["pretrain", "finetune", "instance", "minmax"], "seed": [1, 2]},
+}
+
+
+def run(home: Home, *arguments: str) -> Result:
+    """Run the command; its errors come out as exceptions."""
+    return CliRunner().invoke(status, [*arguments, "--home", str(home.root)], catch_exceptions=False)
+
+
+@pytest.fixture
+def busy(home: Home) -> Home:
+    """A home with one study: a cell done, one failed, one whose worker is lost, one running, four waiting."""
+    with Ledger.local(home, lease_seconds=0.05) as brief, Ledger.local(home, lease_seconds=600) as ledger:
+        ledger.enroll(parse_study(DOCUMENT, file="small.yaml"))
+        done, failed = ledger.claim("small", "host-1"), ledger.claim("small", "host-1")
+        assert done is not None and failed is not None
+        ledger.complete(done, {"best_acc": 0.8765, "last_acc": 0.5}, "a-run", 1.0)
+        ledger.fail(failed, "TrainingError", "loss is [red]not finite[/red]\nsecond line")
+        assert brief.claim("small", "host-2") is not None
+        assert ledger.claim("small", "host-3") is not None
+    time.sleep(0.06)
+    return home
+
+
+@pytest.mark.parametrize("arguments", [(), ("--study", "quickstart")])
+def test_nothing_run_yet_is_said_with_the_command_that_runs(home: Home, arguments: tuple[str, ...]) -> None:
+    """Before the first sweep there is no error, no file is made, and the way to begin is shown on stderr."""
+    result = run(home, *arguments)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "tracker sweep --study quickstart" in result.stderr
+    assert not home.root.exists()
+
+
+def test_nothing_run_yet_is_an_empty_list_in_json(home: Home) -> None:
+    """A program reads an empty list, not a message."""
+    assert json.loads(run(home, "--format", "json").stdout) == {"studies": []}
+    assert json.loads(run(home, "--study", "quickstart", "--format", "json").stdout) == {
+        "study": "quickstart",
+        "counts": {},
+        "cells": [],
+    }
+
+
+def test_studies_are_listed_with_their_counts(busy: Home) -> None:
+    """One line a study: cells in all, and how many are done, running, lost, failed and waiting."""
+    result = run(busy)
+    (line,) = [line for line in result.stdout.splitlines() if "small" in line]
+    assert line.split()[:7] == ["small", "8", "1", "1", "1", "1", "4"]
+    (study,) = json.loads(run(busy, "--format", "json").stdout)["studies"]
+    counts = {key: study[key] for key in ("cells", "complete", "running", "lost", "failed", "waiting")}
+    assert counts == {"cells": 8, "complete": 1, "running": 1, "lost": 1, "failed": 1, "waiting": 4}
+    assert study["last_activity"].endswith("+00:00")
+
+
+def test_every_cell_of_a_study_is_shown(busy: Home) -> None:
+    """State, best accuracy, attempts, worker and failure of each cell, in the order of the grid."""
+    result = run(busy, "--study", "small")
+    lines = [line for line in result.stdout.splitlines() if "resnet18/" in line]
+    assert len(lines) == 8
+    assert lines[0].split()[:6] == ["resnet18/digits/pretrain/seed=1", "done", "87.65", "%", "1", "host-1"]
+    assert "failed" in lines[1] and "TrainingError: loss is [red]not finite[/red]" in lines[1]
+    assert "second line" not in result.stdout
+    assert [line.split()[1] for line in lines[2:]] == ["lost", "running", *["waiting"] * 4]
+    assert result.stderr == "small: 8 cells: 1 done, 1 running, 1 lost, 1 failed, 4 waiting\n"
+
+
+def test_json_of_a_study_is_complete_and_alone(busy: Home) -> None:
+    """JSON has every cell's id, point, status, metrics and times, and nothing else is on stdout."""
+    result = run(busy, "--study", "small", "--format", "json")
+    document = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert [cell["status"] for cell in document["cells"]] == ["done", "failed", "lost", "running", *["waiting"] * 4]
+    first = document["cells"][0]
+    assert first["cell_id"] == parse_study(DOCUMENT, file="small.yaml").cells[0].id
+    assert first["point"] == {"normalization": "pretrain", "seed": 1}
+    assert first["metrics"] == {"best_acc": 0.8765, "last_acc": 0.5}
+    assert first["finished"].endswith("+00:00")
+    assert document["counts"]["cells"] == 8
+
+
+def test_a_study_can_be_named_by_its_file(home: Home, tmp_path: Path) -> None:
+    """A path is read for the study's name; one without rows has not been run yet."""
+    file = tmp_path / "named.yaml"
+    text = {key: value for key, value in DOCUMENT.items() if key != "name"}
+    file.write_text(json.dumps(text))
+    assert "study named has not been run here yet" in run(home, "--study", str(file)).stderr
+    with Ledger.local(home) as ledger:
+        ledger.enroll(load_study(str(file)))
+    assert "named: 8 cells: 8 waiting" in run(home, "--study", str(file)).stderr
+
+
+def test_an_unknown_study_is_wrong_usage(busy: Home) -> None:
+    """A name that is neither in the ledger nor in experiments/ is an error that lists what there is."""
+    with pytest.raises(UsageError, match="there is no study 'smal'"):
+        run(busy, "--study", "smal")
+
+
+def test_status_loads_nothing_heavy(busy: Home) -> None:
+    """It answers from the ledger: no torch, MLflow, Optuna or pandas is imported."""
+    script = (
+        "import sys; from click.testing import CliRunner; from tracker.cli.status import status\n"
+        "assert CliRunner().invoke(status, ['--study', 'small', '--home', sys.argv[1]]).exit_code == 0\n"
+        "print([name for name in ('torch', 'mlflow', 'optuna', 'alembic', 'pandas') if name in sys.modules])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script, str(busy.root)], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
