@@ -7,6 +7,14 @@ import sys
 import click
 
 from tracker import __version__
+from tracker.cli.compare import compare
+from tracker.cli.data import data
+from tracker.cli.doctor import doctor
+from tracker.cli.pretrain import pretrain
+from tracker.cli.server import server
+from tracker.cli.status import status
+from tracker.cli.sweep import sweep
+from tracker.cli.ui import ui
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -19,6 +27,10 @@ def cli() -> None:
     tracker compare --study quickstart    show the leaderboard
     tracker ui                            browse the runs
     """
+
+
+for _command in (sweep, compare, status, ui, server, data, pretrain, doctor):
+    cli.add_command(_command)
 
 
 def main() -> None:

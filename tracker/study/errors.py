@@ -1,19 +1,19 @@
 """Every error a user can meet, each naming the thing and the cure.
 
-    TrackerError                 exit code 1
-    ├── UsageError               exit code 2: the command line or a study file is wrong
-    │   └── StudyError           a study file, with file, key, value and what would be accepted
-    ├── DataError                an image set cannot be used
-    │   ├── DataMissing          it is not on this machine
-    │   └── DataDamaged          a file of it is truncated or altered
-    ├── SourceError              starting weights cannot be used
-    │   └── SourceMissing        they are not on this machine
-    ├── DeviceError              the device asked for is not there
-    ├── PreflightError           a sweep cannot start; carries every obstacle found
-    ├── TrainingError            a trial cannot go on (a loss that is not finite)
-    ├── LedgerError              the trial database
-    │   └── LeaseLost            this worker no longer holds the cell it works on
-    └── TrackingError            the MLflow server or its store
+TrackerError                 exit code 1
+├── UsageError               exit code 2: the command line or a study file is wrong
+│   └── StudyError           a study file, with file, key, value and what would be accepted
+├── DataError                an image set cannot be used
+│   ├── DataMissing          it is not on this machine
+│   └── DataDamaged          a file of it is truncated or altered
+├── SourceError              starting weights cannot be used
+│   └── SourceMissing        they are not on this machine
+├── DeviceError              the device asked for is not there
+├── PreflightError           a sweep cannot start; carries every obstacle found
+├── TrainingError            a trial cannot go on (a loss that is not finite)
+├── LedgerError              the trial database
+│   └── LeaseLost            this worker no longer holds the cell it works on
+└── TrackingError            the MLflow server or its store
 """
 
 from __future__ import annotations
@@ -123,3 +123,7 @@ class LeaseLost(LedgerError):
 
 class TrackingError(TrackerError):
     """The MLflow server or its store cannot be used."""
+
+
+class Stopped(Exception):
+    """A trial was asked to stop (Ctrl-C, SIGTERM) and did, between two steps."""

@@ -3,73 +3,37 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from tracker.study.errors import StudyError, UsageError
-from tracker.study.recipe import DATASET_KINDS, RECIPE_KEYS, SOURCE_WORDS, DatasetSpec, Recipe, normalization_names
+from tracker.study.overrides import put_axis, put_setting
+from tracker.study.recipe import (
+    DATASET_KINDS,
+    RECIPE_KEYS,
+    SOURCE_WORDS,
+    DatasetSpec,
+    Recipe,
+    Scalar,
+    normalization_names,
+)
 from tracker.study.study import Study
+from tracker.study.yamlfile import FLOAT_AS_TEXT, read_yaml
 
-MAX_FILE_BYTES = 1 << 20
 MAX_CELLS = 1_000_000
 EXPERIMENTS = Path("experiments")
-FLOAT_AS_TEXT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
+PLACEHOLDERS = {"model": "resnet18", "dataset": "digits", "normalization": "minmax"}
+"""They complete a recipe, so that one key can be checked by itself."""
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without what surprises: no repeated keys, no anchors, no aliases."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "anchor", None) is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases are not accepted", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if not isinstance(key, str):
-                problem = f"the key {key!r} is not text; put it in quotes"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            if key in seen:
-                problem = f"the key {key!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read one YAML document.
-
-    Raises:
-        StudyError: not readable, not YAML, larger than 1 MiB, or with repeated keys or anchors.
-    """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise StudyError(str(path), "", "is larger than 1 MiB, which no study is")
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise StudyError(str(path), "", "is not UTF-8 text") from error
-    except OSError as error:
-        raise StudyError(str(path), "", f"cannot be read: {error.strerror}") from error
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506: a SafeLoader
-    except RecursionError as error:
-        raise StudyError(str(path), "", "is nested too deeply") from error
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise StudyError(str(path), "", f"{line}{error.problem}") from error
-    except yaml.YAMLError as error:
-        raise StudyError(str(path), "", f"is not YAML: {error}") from error
+SOURCE_KEYS = [key for key in RECIPE_KEYS if key not in ("model", "source", "weights", "normalization")]
+"""A source has its cell's model, random weights before, and its own statistics: what `pretrain` means."""
 
 
 def find_study_file(name_or_path: str) -> Path:
@@ -115,9 +79,9 @@ def load_study(name_or_path: str, settings: Sequence[str] = (), axes: Sequence[s
         raise StudyError(str(path), "", "is not a mapping of keys to values", ", ".join(Study.model_fields))
     document.setdefault("name", path.stem)
     for entry in settings:
-        _put_setting(document, entry)
+        put_setting(document, entry)
     for entry in axes:
-        _put_axis(document, entry)
+        put_axis(document, entry)
     return parse_study(document, file=str(path), folder=path.parent)
 
 
@@ -133,11 +97,10 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
         StudyError: names file, key, value and what is accepted.
     """
     plain = dict(document)
-    axes = plain.get("axes")
-    recipe = plain.get("recipe") or {}
-    _check_mapping(file, "axes", axes)
-    _check_mapping(file, "recipe", recipe)
-    assert isinstance(axes, dict)
+    axes = _mapping(file, "axes", plain.get("axes"), RECIPE_KEYS)
+    recipe = _mapping(file, "recipe", plain.get("recipe"), RECIPE_KEYS)
+    if not axes:
+        raise StudyError(file, "axes", "is missing or empty", "at least one recipe key, as in seed: [1, 2, 3]")
     for key in [*recipe, *axes]:
         if key not in RECIPE_KEYS:
             section = "recipe" if key in recipe else "axes"
@@ -150,28 +113,25 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
     missing = [k for k, f in Recipe.model_fields.items() if f.is_required() and k not in recipe and k not in axes]
     if missing:
         raise StudyError(file, f"recipe.{missing[0]}", "is missing: give it in `recipe` or as an axis")
-    if len(clean_axes) and (cells := _product(clean_axes)) > MAX_CELLS:
+    if (cells := math.prod(map(len, clean_axes.values()))) > MAX_CELLS:
         raise StudyError(file, "axes", f"make {cells:,} cells", f"at most {MAX_CELLS:,}")
-    plain["datasets"] = _datasets(file, plain.get("datasets") or {}, folder)
+    plain["datasets"] = _datasets(file, plain.get("datasets"), folder)
+    plain["sources"] = _mapping(file, "sources", plain.get("sources"), ["names, each with recipe keys"])
     try:
         study = Study(**plain)
     except ValidationError as error:
-        raise _explain(file, "", error, Study, plain) from None
+        raise _explain(file, error, Study) from None
     _check_references(file, study)
     return study
 
 
-def _product(axes: Mapping[str, Sequence[Any]]) -> int:
-    cells = 1
-    for values in axes.values():
-        cells *= len(values)
-    return cells
-
-
-def _check_mapping(file: str, key: str, value: Any) -> None:
-    if not isinstance(value, dict) or (key == "axes" and not value):
-        found = "is missing" if value is None else f"is {value!r}"
-        raise StudyError(file, key, found, f"a mapping of recipe keys ({', '.join(RECIPE_KEYS)})")
+def _mapping(file: str, key: str, value: Any, accepted: Iterable[str]) -> dict[str, Any]:
+    """Return a section, empty where the file leaves it out or leaves it empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise StudyError(file, key, f"is {value!r}", f"a mapping of {', '.join(accepted)}")
+    return value
 
 
 def _axis_values(file: str, key: str, values: Any) -> tuple[Any, ...]:
@@ -190,26 +150,22 @@ def _axis_values(file: str, key: str, values: Any) -> tuple[Any, ...]:
 def _field(file: str, where: str, key: str, value: Any) -> Any:
     """Check one recipe key's value by itself and return it as its type has it (1 becomes 1.0 for a float)."""
     try:
-        Recipe.__pydantic_validator__.validate_assignment(Recipe.model_construct(), key, value)
+        return getattr(Recipe(**{**PLACEHOLDERS, key: value}), key)
     except ValidationError as error:
-        raise _explain(file, where, error, Recipe, {key: value}) from None
-    is_float = Recipe.model_fields[key].annotation is float
-    return float(value) if is_float else value
+        raise _explain(file, error, Recipe, where=where) from None
 
 
-def _datasets(file: str, entries: Any, folder: Path | None) -> dict[str, Any]:
-    _check_mapping(file, "datasets", entries)
+def _datasets(file: str, section: Any, folder: Path | None) -> dict[str, Any]:
     specs = {}
-    for name, entry in entries.items():
+    for name, entry in _mapping(file, "datasets", section, ["names, each with kind"]).items():
         where = f"datasets.{name}"
         if name in DATASET_KINDS:
             raise StudyError(file, where, "is the name of a built-in dataset", "another name")
-        if not isinstance(entry, dict):
-            raise StudyError(file, where, f"is {entry!r}", f"a mapping of {', '.join(DatasetSpec.model_fields)}")
+        keys = _mapping(file, where, entry, DatasetSpec.model_fields)
         try:
-            spec = DatasetSpec(**entry)
+            spec = DatasetSpec(**keys)
         except ValidationError as error:
-            raise _explain(file, where, error, DatasetSpec, entry) from None
+            raise _explain(file, error, DatasetSpec, section=where) from None
         if spec.path is not None and folder is not None:
             spec = spec.model_copy(update={"path": str((folder / Path(spec.path).expanduser()).absolute())})
         specs[name] = spec
@@ -219,27 +175,33 @@ def _datasets(file: str, entries: Any, folder: Path | None) -> dict[str, Any]:
 def _check_references(file: str, study: Study) -> None:
     """Every dataset is known, every source's recipe is whole, and the baseline is on the grid."""
     known = [*(kind for kind in DATASET_KINDS if kind != "folder"), *study.datasets]
-    for key, values in {**{k: (v,) for k, v in study.recipe.items()}, **study.axes}.items():
-        if key == "dataset":
-            for value in values:
-                if value not in known:
-                    raise StudyError(file, "dataset", f"{value!r} is not a dataset", _near(str(value), known))
-    for name, keys in study.sources.items():
-        where = f"sources.{name}"
-        if name in SOURCE_WORDS:
+    for where, name in _values_of(study, "dataset").items():
+        if name not in known:
+            raise StudyError(file, where, f"{name!r} is not a dataset", _near(str(name), known))
+    for source, keys in study.sources.items():
+        where = f"sources.{source}"
+        if source in SOURCE_WORDS:
             raise StudyError(file, where, "is a built-in source's name", "another name")
-        for key in keys:
-            if key not in RECIPE_KEYS or key in ("model", "source", "weights"):
-                free = [k for k in RECIPE_KEYS if k not in ("model", "source", "weights")]
-                raise StudyError(file, f"{where}.{key}", "is not a key of a source", _near(key, free))
-        if keys.get("dataset") not in known:
-            raise StudyError(file, f"{where}.dataset", f"{keys.get('dataset')!r} is not a dataset", ", ".join(known))
         for key, value in keys.items():
+            if key not in SOURCE_KEYS:
+                raise StudyError(file, f"{where}.{key}", "is not a key of a source", _near(key, SOURCE_KEYS))
             _field(file, f"{where}.{key}", key, value)
-    normalizations = study.axes.get("normalization", (study.recipe.get("normalization"),))
+        if "dataset" not in keys:
+            raise StudyError(file, f"{where}.dataset", "is missing", ", ".join(known))
+        if keys["dataset"] not in known:
+            problem = f"{keys['dataset']!r} is not a dataset"
+            raise StudyError(file, f"{where}.dataset", problem, _near(str(keys["dataset"]), known))
+    normalizations = [str(value) for value in _values_of(study, "normalization").values()]
     if study.baseline not in normalizations:
-        accepted = ", ".join(str(value) for value in normalizations)
-        raise StudyError(file, "baseline", f"{study.baseline!r} is not a normalization of this study", accepted)
+        problem = f"{study.baseline!r} is not a normalization of this study"
+        raise StudyError(file, "baseline", problem, _near(study.baseline, normalizations))
+
+
+def _values_of(study: Study, key: str) -> dict[str, Scalar]:
+    """Return the values a recipe key takes in a study, by where they stand in the file."""
+    if key in study.axes:
+        return {f"axes.{key}[{number}]": value for number, value in enumerate(study.axes[key])}
+    return {f"recipe.{key}": study.recipe[key]}
 
 
 def _near(word: str, known: Sequence[str]) -> str:
@@ -247,86 +209,72 @@ def _near(word: str, known: Sequence[str]) -> str:
     return (f"{close[0]}? All: " if close else "") + ", ".join(known)
 
 
-def _explain(file: str, where: str, error: ValidationError, model: type[BaseModel], given: Any) -> StudyError:
-    """Turn pydantic's first error into one sentence that names key, value and what is accepted."""
+def _explain(
+    file: str, error: ValidationError, model: type[BaseModel], *, section: str = "", where: str | None = None
+) -> StudyError:
+    """Turn pydantic's first error into one sentence that names key, value and what is accepted.
+
+    Args:
+        section: where in the file `model` stands; pydantic tells the rest of the way.
+        where: the whole way, for a value checked by itself.
+    """
     first = error.errors(include_url=False)[0]
-    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-"))]
-    key = where if where.endswith("]") or where.startswith("recipe.") else ".".join([*([where] if where else []), *path])
-    value = first.get("input")
-    field = model.model_fields.get(path[-1]) if path else None
+    path = [part for part in first["loc"] if not str(part).startswith("function-")]
+    if len(path) > 2 and path[-1] in ("[key]", "str", "int", "float", "bool"):
+        path.pop()  # which member of a union, or that it is about the key
+    key = where or "".join([section, *(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)])
+    key = key.removeprefix(".")
+    field = model.model_fields.get(str(path[0])) if path else None
     accepted = _accepted(field) if field else None
-    if first["type"] == "extra_forbidden":
-        return StudyError(file, key, "is not a key here", _near(path[-1], list(model.model_fields)))
-    if first["type"] == "missing":
+    kind, value = first["type"], first.get("input")
+    if kind == "extra_forbidden":
+        return StudyError(file, key, "is not a key here", _near(str(path[-1]), list(model.model_fields)))
+    if kind == "missing":
         return StudyError(file, key, "is missing", accepted)
+    if kind == "string_pattern_mismatch":
+        return StudyError(
+            file, key, f"{value!r} is not a name", "letters, digits and . _ - after the first, 80 at most"
+        )
     if isinstance(value, bool):
         read = "`yes`, `on` or `true`" if value else "`no`, `off` or `false`"
         return StudyError(file, key, f"is {str(value).lower()} (YAML reads {read} so); text needs quotes", accepted)
-    if isinstance(value, str) and FLOAT_AS_TEXT.match(value):
-        number = f"{float(value):.10f}".rstrip("0")
-        return StudyError(file, key, f"{value!r} is text: YAML wants a dot in 1.0e-3", f"{number}")
+    if kind in ("int_type", "float_type") and isinstance(value, str) and FLOAT_AS_TEXT.match(value):
+        problem = f"{value!r} is text: YAML wants a dot and a sign, as in 1.0e-3"
+        return StudyError(file, key, problem, _number(float(value), whole=kind == "int_type"))
+    if kind == "literal_error" and field is not None:
+        return StudyError(file, key, f"is {value!r}", _near(str(value), _options(field.annotation)))
+    if path == ["normalization"] and kind == "value_error":
+        return StudyError(file, key, f"{value!r} is not a normalization", _near(str(value), normalization_names()))
     message = first["msg"].removeprefix("Value error, ")
-    problem = message if first["type"] == "value_error" and not path else f"{value!r}: {message[0].lower()}{message[1:]}"
+    problem = message if kind == "value_error" else f"{value!r}: {message[0].lower()}{message[1:]}"
     return StudyError(file, key, problem, accepted)
 
 
 def _accepted(field: FieldInfo) -> str:
     """Say what a key takes: its type's words, then its meaning."""
-    kinds = get_args(field.annotation) or (field.annotation,)
+    return f"{type_words(field.annotation)} ({field.description})"
+
+
+def type_words(annotation: Any) -> str:
+    """Say what a type takes, in the words of who writes a YAML file."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(_options(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(type_words(kind) for kind in get_args(annotation))
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-    values = [words.get(kind, "") if isinstance(kind, type) else str(kind) for kind in kinds]
-    return f"{' or '.join(filter(None, values))} ({field.description})"
+    return {**words, tuple: "a list", dict: "a mapping"}[get_origin(annotation) or annotation]
 
 
-def _split(entry: str, option: str) -> tuple[str, str]:
-    key, equals, text = entry.partition("=")
-    if not equals or not key.strip() or not text.strip():
-        example = "--set recipe.epochs=5" if option == "--set" else "--axis seed=1,2,3"
-        raise UsageError(f"{option} {entry!r} is not KEY=VALUE", f"as in {example}")
-    return key.strip(), text.strip()
+def _options(annotation: Any) -> list[str]:
+    """Return the values of a Literal, or of the one in a union with null."""
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [option for kind in get_args(annotation) for option in _options(kind)]
 
 
-def _scalar(text: str, option: str) -> Any:
-    """Read one value of the command line: YAML's rules, with 1e-3 as the number it is."""
-    if FLOAT_AS_TEXT.match(text):
-        return float(text)
-    try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506: a SafeLoader
-    except yaml.YAMLError as error:
-        raise UsageError(f"{option}: {text!r} cannot be read as a value") from error
-    return value
-
-
-def _put_setting(document: dict[str, Any], entry: str) -> None:
-    key, text = _split(entry, "--set")
-    parts = key.split(".")
-    if len(parts) == 1 and parts[0] in RECIPE_KEYS:
-        parts = ["recipe", *parts]
-    if parts[0] not in Study.model_fields or parts[0] == "axes":
-        accepted = "--axis KEY=VALUES" if parts[0] == "axes" else "recipe.KEY, datasets.NAME.KEY, sources.NAME.KEY"
-        raise UsageError(f"--set {entry}: {key!r} cannot be set", f"accepted: {accepted}")
-    axes = document.get("axes")
-    if parts[0] == "recipe" and len(parts) == 2 and isinstance(axes, dict) and parts[1] in axes:
-        raise UsageError(f"--set {entry}: {parts[1]} is an axis of this study", f"use --axis {parts[1]}={text}")
-    place = document
-    for part in parts[:-1]:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
-            raise UsageError(f"--set {entry}: {part!r} holds a single value")
-    value = _scalar(text, "--set")
-    if parts[-1] == "path" and isinstance(value, str):
-        value = str(Path(value).expanduser().absolute())  # relative to where the command runs
-    place[parts[-1]] = value
-
-
-def _put_axis(document: dict[str, Any], entry: str) -> None:
-    key, text = _split(entry, "--axis")
-    key = key.removeprefix("axes.")
-    if key not in RECIPE_KEYS:
-        raise UsageError(f"--axis {entry}: {key!r} is not a recipe key", f"accepted: {_near(key, RECIPE_KEYS)}")
-    values = [_scalar(part.strip(), "--axis") for part in text.split(",")]
-    if not isinstance(document.get("axes"), dict):
-        document["axes"] = {}
-    document["axes"][key] = values
-    if isinstance(document.get("recipe"), dict):
-        document["recipe"].pop(key, None)
+def _number(number: float, whole: bool) -> str:
+    """Write a number so that YAML reads it as one."""
+    if whole and number.is_integer():
+        return str(int(number))
+    text = repr(number)
+    return text if "." in text else text.replace("e", ".0e")

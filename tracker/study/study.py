@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ class Cell:
         point: the axes' values alone, in the study's order.
         dataset: how its dataset is stored.
         source: the recipe its source is pre-trained with, None for a source that is not of this study.
+        source_dataset: how that source's dataset is stored.
     """
 
     recipe: Recipe
@@ -55,9 +56,18 @@ class Cell:
         if self.recipe.source != "torchvision":
             recipe.pop("weights", None)
         identity = {"recipe": recipe, "dataset": self.dataset.identity()}
-        if self.source is not None and self.source_dataset is not None:
-            identity["source"] = {"recipe": non_default(self.source), "dataset": self.source_dataset.identity()}
+        if self.source is not None:
+            identity["source"] = self._source_identity()
         return identity
+
+    def _source_identity(self) -> dict[str, Any]:
+        assert self.source is not None and self.source_dataset is not None
+        return {"recipe": non_default(self.source), "dataset": self.source_dataset.identity()}
+
+    @property
+    def source_id(self) -> str | None:
+        """The id of the source this cell pre-trains first; None where it needs none of this study."""
+        return None if self.source is None else content_id(self._source_identity())
 
     @property
     def configuration(self) -> tuple[tuple[str, Scalar], ...]:
@@ -86,7 +96,8 @@ class Study(Frozen):
     name: Name = Field(description="the study's name: its file's name, unless given")
     question: str = Field(min_length=1, description="what the study asks, one sentence, shown in the MLflow UI")
     baseline: str = Field("pretrain", description="the normalization the others are compared with")
-    recipe: dict[str, Scalar] = Field(description="what is held constant over the grid")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="what it is meant to run on; --device overrides")
+    recipe: dict[str, Scalar] = Field(default_factory=dict, description="what is held constant over the grid")
     axes: dict[str, tuple[Scalar, ...]] = Field(description="recipe keys that vary, each with its values")
     datasets: dict[Name, DatasetSpec] = Field(default_factory=dict, description="datasets beyond the built-in ones")
     sources: dict[Name, dict[str, Scalar]] = Field(

@@ -1,0 +1,66 @@
+"""A study small enough to sweep in seconds, and the command that sweeps it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+STUDY = """
+question: Does a small study run whole?
+datasets:
+  low: {kind: digits, classes: [0, 1, 2], image_size: 16}
+  high: {kind: digits, classes: [7, 8, 9], image_size: 16}
+sources:
+  low: {dataset: low, epochs: 1, batch_size: 64, flip: false, limit_train: 96, limit_test: 60}
+recipe:
+  model: resnet18
+  dataset: high
+  source: low
+  epochs: 2
+  batch_size: 32
+  flip: false
+  crop_padding: 1
+  val_fraction: 0.2
+  limit_train: 64
+  limit_test: 60
+axes:
+  normalization: [pretrain, finetune, instance, minmax]
+  seed: [1]
+"""
+
+Tracker = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of a command that works in `home` and nowhere else."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "TRACKER"))}
+    return kept | {"TRACKER_HOME": str(home), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+
+
+def run_tracker(home: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `tracker ...` as a process of its own and check its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tracker", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=home.parent,
+        env=environment(home),
+        timeout=240,
+    )
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+    """A home in which the small study was swept once, its file, and what the command printed."""
+    folder = tmp_path_factory.mktemp("swept")
+    study = folder / "small.yaml"
+    study.write_text(STUDY)
+    home = folder / "mlruns"
+    return home, study, run_tracker(home, "sweep", "--study", str(study), "--workers", "2")

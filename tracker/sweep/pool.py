@@ -1,0 +1,109 @@
+"""Worker processes on this machine: started, listened to, replaced when they die, stopped cleanly.
+
+Each worker has a pipe of its own, so a worker killed in the middle of a sentence cannot block
+the others, as a shared queue's lock would.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, Event, WorkerEnded
+
+STOP_SECONDS = 20.0
+"""How long a worker may take to finish its step, give its cell back and close its run."""
+
+
+class WorkerProcess:
+    """One process and its pipe.
+
+    Args:
+        name: unique among the living, as the ledger knows it.
+        target: run in the process as `target(config, emit)`; must be importable.
+        config: picklable.
+    """
+
+    def __init__(self, name: str, target: Callable[[Any, Connection], None], config: Any) -> None:
+        context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+        self.name = name
+        self.cell_id: str | None = None
+        self.ear, mouth = context.Pipe(duplex=False)
+        self.process = context.Process(target=target, args=(config, mouth), name=name, daemon=True)
+        self.process.start()
+        mouth.close()  # so that the pipe ends when the worker does
+
+    def listen(self) -> Event:
+        """Return what the worker says next, or that it ended."""
+        try:
+            event: Event = self.ear.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return WorkerEnded(self.name, self.process.exitcode or 0, self.cell_id)
+        if isinstance(event, CellStarted):
+            self.cell_id = event.cell_id
+        elif isinstance(event, CellDone | CellFailed | CellReleased):
+            self.cell_id = None
+        return event
+
+
+class Pool:
+    """Worker processes, as many as `count` while there is work.
+
+    Args:
+        start: makes one more worker; called again when one dies unasked.
+        count: how many at once.
+        max_replacements: after so many unasked deaths no worker is replaced, so that a broken
+            installation ends instead of turning round for ever.
+    """
+
+    def __init__(self, start: Callable[[], WorkerProcess], count: int, max_replacements: int) -> None:
+        self._start = start
+        self._replacements = max_replacements
+        self._stopping = False
+        self._workers = [start() for _ in range(count)]
+
+    def events(self) -> Iterator[Event]:
+        """Yield what the workers say until all have ended."""
+        while self._workers:
+            ears = [worker.ear for worker in self._workers]
+            for ear in multiprocessing.connection.wait(ears):
+                worker = next(worker for worker in self._workers if worker.ear is ear)
+                event = worker.listen()
+                if isinstance(event, WorkerEnded):
+                    self._workers.remove(worker)
+                    worker.ear.close()
+                    if event.exitcode != 0 and not self._stopping and self._replacements > 0:
+                        self._replacements -= 1
+                        yield event  # before the replacement asks for work: the lost cell is known then
+                        self._workers.append(self._start())
+                        continue
+                yield event
+
+    def stop(self) -> None:
+        """Ask every worker to finish its step, give its cell back and end."""
+        self._stopping = True
+        for worker in self._workers:
+            worker.process.terminate()
+
+    def kill(self) -> None:
+        """End every worker at once, whatever it is doing."""
+        self._stopping = True
+        for worker in self._workers:
+            worker.process.kill()
+
+    def close(self) -> None:
+        """See that no worker is left: ask, wait, then kill."""
+        self.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.ear.close()
+        self._workers.clear()

@@ -1,0 +1,227 @@
+"""What a sweep shows while it runs: bars on a terminal, plain lines elsewhere. On stderr: stdout is for results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, EpochDone, Event, Notice, WorkerEnded
+
+
+class Display(Protocol):
+    """Something that shows a sweep."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+
+
+@dataclass
+class Tally:
+    """What is known of a sweep's pace.
+
+    Args:
+        total: cells to do in this sweep.
+        workers: how many cells run at once.
+    """
+
+    total: int
+    workers: int
+    done: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    cell_seconds: list[float] = field(default_factory=list)
+    epoch_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Take one event into account."""
+        if isinstance(event, CellDone):
+            self.done += 1
+            self.cell_seconds.append(event.seconds)
+            self.epoch_seconds.pop(event.cell_id, None)
+        elif isinstance(event, CellFailed):
+            self.failed += 1
+            self.epoch_seconds.pop(event.cell_id, None)
+        elif isinstance(event, CellReleased):
+            self.epoch_seconds.pop(event.cell_id, None)
+        elif isinstance(event, EpochDone):
+            self.epoch_seconds[event.cell_id] = (event.epochs - event.epoch - 1, event.seconds)
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, from what cells and epochs took so far; None before the first epoch.
+
+        Cells that have not begun are taken to cost what a cell cost on average.
+        """
+        running = [left * seconds for left, seconds in self.epoch_seconds.values()]
+        waiting = self.total - self.done - self.failed - len(running)
+        if self.cell_seconds:
+            per_cell = sum(self.cell_seconds) / len(self.cell_seconds)
+        elif running:
+            per_cell = max((left + 1) * seconds for left, seconds in self.epoch_seconds.values())
+        else:
+            return None
+        return (sum(running) + waiting * per_cell) / max(1, self.workers)
+
+
+def say_on(console: Console) -> Callable[[str], None]:
+    """Return what prints a sentence as it is, brackets and all."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return say
+
+
+def clock(seconds: float | None) -> str:
+    """Return a duration as people say it: `0:42`, `3:05:10`, `12.5 days`, `-` when unknown."""
+    if seconds is None:
+        return "-"
+    whole = max(0, round(seconds))
+    if whole >= 48 * 3600:
+        return f"{whole / 86400:,.1f} days"
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Left(ProgressColumn):
+    """Time left: the sweep's from its tally, a cell's from its last epoch."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"ETA {clock(task.fields['eta'])}", style="cyan")
+
+
+class BarDisplay:
+    """An overall bar, and one line for each running cell with epoch, accuracy and time left."""
+
+    def __init__(self, console: Console, tally: Tally, what: str) -> None:
+        self._say = say_on(console)
+        self._tally = tally
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            _Left(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._overall = self._progress.add_task(f"[bold]{what}", total=tally.total, note="cells", eta=None)
+        self._cells: dict[str, int] = {}
+
+    def __enter__(self) -> BarDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        self._tally.add(event)
+        if isinstance(event, CellStarted):
+            task = self._progress.add_task(f"  {event.name}", total=event.epochs, note="epochs", eta=None)
+            self._cells[event.cell_id] = task
+        elif isinstance(event, EpochDone) and event.cell_id in self._cells:
+            self._progress.update(
+                self._cells[event.cell_id],  # type: ignore[arg-type]
+                completed=event.epoch + 1,
+                note=f"test_acc {event.test_acc:.2%}",
+                eta=(event.epochs - event.epoch - 1) * event.seconds,
+            )
+        elif isinstance(event, CellDone | CellFailed | CellReleased):
+            task_id = self._cells.pop(event.cell_id, None)
+            if task_id is not None:
+                self._progress.remove_task(task_id)  # type: ignore[arg-type]
+        line = _line(event, self._tally)
+        if line is not None:
+            self._say(line)
+        self._progress.update(
+            self._overall, completed=self._tally.done + self._tally.failed, eta=self._tally.remaining()
+        )
+
+
+class LineDisplay:
+    """One plain line a cell, and one for its epochs at most every few seconds, for logs and pipes."""
+
+    EPOCH_LINE_SECONDS = 10.0
+
+    def __init__(self, console: Console, tally: Tally) -> None:
+        self._say = say_on(console)
+        self._tally = tally
+        self._last = 0.0
+
+    def __enter__(self) -> LineDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        self._tally.add(event)
+        line = _line(event, self._tally)
+        if line is None and isinstance(event, EpochDone) and time.monotonic() - self._last > self.EPOCH_LINE_SECONDS:
+            line = (
+                f"{event.name}: epoch {event.epoch + 1}/{event.epochs}, test_acc {event.test_acc:.2%}, "
+                f"ETA of the sweep {clock(self._tally.remaining())}"
+            )
+        if line is not None:
+            self._last = time.monotonic()
+            self._say(line)
+
+
+def _line(event: Event, tally: Tally) -> str | None:
+    """Return the sentence an event leaves behind, None for those that only move a bar."""
+    place = f"[{tally.done + tally.failed}/{tally.total}]"
+    if isinstance(event, CellDone):
+        accuracies = ", ".join(f"{name} {event.metrics[name]:.2%}" for name in ("best_acc", "last_acc"))
+        return f"{place} {event.name}: {accuracies}, {clock(event.seconds)}, ETA {clock(tally.remaining() or 0)}"
+    if isinstance(event, CellFailed):
+        return f"{place} {event.name}: FAILED ({event.kind}): {event.message}"
+    if isinstance(event, CellReleased):
+        return f"{event.name}: stopped, will run again"
+    if isinstance(event, Notice):
+        return event.text
+    if isinstance(event, WorkerEnded) and event.exitcode != 0:
+        how = f"killed by signal {-event.exitcode}" if event.exitcode < 0 else f"exit code {event.exitcode}"
+        return f"worker {event.worker} died ({how})"
+    return None
+
+
+def make_display(console: Console, *, total: int, workers: int, what: str) -> BarDisplay | LineDisplay:
+    """Return bars for a terminal and lines for anything else.
+
+    Args:
+        total: cells to do.
+        workers: how many run at once.
+        what: the overall bar's name.
+    """
+    tally = Tally(total=total, workers=workers)
+    return BarDisplay(console, tally, what) if console.is_terminal else LineDisplay(console, tally)
