@@ -75,9 +75,9 @@ def test_every_cell_is_one_finished_run_with_its_numbers(swept: Swept) -> None:
         assert run.name == cell.name
         assert run.params["normalization"] == cell.recipe.normalization
         assert run.params["epochs"] == "2"
-        for tag in ("device", "dataset.fingerprint", "source.fingerprint", "test_images", "tracker.study"):
+        for tag in ("device", "dataset.fingerprint", "source.fingerprint", "tracker.study"):
             assert run.tags[tag]
-        assert run.tags["test_images"] == "60"
+        assert run.tags["tracker.test_images"] == "60"
         assert run.metrics["best_acc"] >= max(run.metrics["last_acc"], run.metrics["selected_acc"])
         with talking_to(database_uri(Home(home))) as client:
             history = client.get_metric_history(run.run_id, "test_acc")

@@ -24,6 +24,7 @@ def doctor(context: click.Context, study_name: str | None, device: str | None, f
     problem that would stop a sweep.
     """
     import json
+    import os
     from dataclasses import asdict
 
     from tracker.study.home import Home
@@ -32,11 +33,12 @@ def doctor(context: click.Context, study_name: str | None, device: str | None, f
 
     study = load_study(study_name) if study_name is not None else None
     findings = []
-    for finding in check_up(Home.find(home), device or "auto", study):
+    for finding in check_up(Home.find(home), device or (study.device if study else "auto"), study):
         findings.append(finding)
         if form == "table":
             mark, color = MARKS[finding.level]
-            click.echo(f"{click.style(mark, fg=color)}  {finding.topic:<12} {finding.message}")
+            shown = mark if os.environ.get("NO_COLOR") else click.style(mark, fg=color)
+            click.echo(f"{shown}  {finding.topic:<12} {finding.message}")
             if finding.cure:
                 click.echo(f"{'':22} cure: {finding.cure}")
     problems = sum(finding.level == "problem" for finding in findings)

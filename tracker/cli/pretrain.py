@@ -43,6 +43,9 @@ def pretrain(
     tracker pretrain --study quickstart
     tracker pretrain --name my-digits --dataset digits --set epochs=6 --set batch_size=64 --set flip=false
     """
+    if (study_name is None) == (name is None) or (name is None) != (dataset is None):
+        raise click.UsageError("give --study, or --name and --dataset")
+
     from tracker.study.home import Home
     from tracker.study.load import load_study
     from tracker.sweep.preflight import check_models, open_into
@@ -52,12 +55,11 @@ def pretrain(
     from tracker.tracking.server import tracking_session
     from tracker.training.device import resolve_device
 
-    if study_name is not None and name is None:
-        study = load_study(study_name, settings)
-    elif name is not None and dataset is not None and study_name is None:
+    if name is not None and dataset is not None:
         study = _study_of_one(name, model, dataset, settings)
     else:
-        raise click.UsageError("give --study, or --name and --dataset")
+        assert study_name is not None
+        study = load_study(study_name, settings)
     place = Home.find(home)
     console = stderr_console()
     check_models(study)

@@ -115,9 +115,9 @@ def train_cell(
         {
             "dataset.fingerprint": images.fingerprint,
             "source.fingerprint": source.fingerprint,
-            "train_images": str(len(data.train)),
-            "val_images": str(0 if data.val is None else len(data.val)),
-            "test_images": str(len(data.test)),
+            "tracker.train_images": str(len(data.train)),
+            "tracker.val_images": str(0 if data.val is None else len(data.val)),
+            "tracker.test_images": str(len(data.test)),
         }
     )
     profile: dict[str, object] = {
