@@ -86,18 +86,6 @@ def test_help_imports_click_and_nothing_else(all_help: dict[str, dict[str, str] 
     assert own - commands <= {"tracker.study", "tracker.study.errors"}, "what main() needs to catch errors, no more"
 
 
-def test_help_is_quick() -> None:
-    """`--help` answers in under 0.3 s; the best of five counts, for machines that are busy."""
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "tracker", "sweep", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - started)
-        if seconds[-1] < 0.3:
-            break
-    assert min(seconds) < 0.3
-
-
 def test_every_command_is_reachable() -> None:
     """A module of `tracker.cli` holds a command of its name, and the group knows it."""
     modules = {found.name for found in pkgutil.iter_modules(tracker.cli.__path__)}
@@ -144,7 +132,7 @@ def test_version() -> None:
             1,
             "error: the sweep cannot start: 1 obstacle:\n- no images\n  cure: fetch them\n",
         ),
-        (UsageError("not so", "but so"), 2, "error: not so\n  cure: but so\n"),
+        (UsageError("not so", "but so"), 2, "error: not so\n  but so\n"),
         (StudyError("a.yaml", "axes", "is []", "a mapping"), 2, "error: a.yaml: axes: is []\n  accepted: a mapping\n"),
     ],
 )

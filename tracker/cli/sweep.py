@@ -121,9 +121,10 @@ def _tell_end(summary: Summary, study: Study, home: Home) -> int:
     if summary.interrupted:
         say(f"stopped; go on with: tracker sweep --study {study.name}{where}")
         return 1
-    left = summary.to_do - summary.ran
-    if left:
-        say(f"{left} of {summary.to_do} cells are not done; run the same command again to try them again")
+    if summary.elsewhere:
+        say(f"{summary.elsewhere} cells are being worked on by another sweep of this study")
+    if summary.left:
+        say(f"{summary.left} of {len(study.cells)} cells are not done; the same command tries them again")
         return 1
     say(f"browse the runs:  tracker ui{where}")
     say(f"other metrics:    tracker compare --study {study.name} --metric last_acc{where}")

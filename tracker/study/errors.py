@@ -46,9 +46,12 @@ class TrackerError(Exception):
 
 
 class UsageError(TrackerError):
-    """The command line or a file written by the user is wrong."""
+    """The command line or a file written by the user is wrong; its cure says what is accepted."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return self.message if self.cure is None else f"{self.message}\n  {self.cure}"
 
 
 class StudyError(UsageError):
@@ -58,9 +61,6 @@ class StudyError(UsageError):
         where = f"{file}: {key}" if key else file
         super().__init__(f"{where}: {problem}", f"accepted: {accepted}" if accepted else None)
         self.file, self.key, self.problem, self.accepted = file, key, problem, accepted
-
-    def __str__(self) -> str:
-        return self.message if self.cure is None else f"{self.message}\n  {self.cure}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.file, self.key, self.problem, self.accepted))

@@ -120,13 +120,10 @@ def train_cell(
             "tracker.test_images": str(len(data.test)),
         }
     )
-    profile: dict[str, object] = {
-        "classes": len(images.classes),
-        "channels": images.channels,
-        "size": images.image_size,
-    }
-    for context, split in (("train", data.train), ("test", data.test)):
-        run.log_dataset(recipe.dataset, images.fingerprint, context, {**profile, "images": len(split)})
+    profile = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
+    # MLflow keeps one context for each digest, so the test split has one of its own.
+    for context, split, digest in (("train", data.train, ""), ("test", data.test, "-test")):
+        run.log_dataset(recipe.dataset, images.fingerprint + digest, context, {**profile, "images": len(split)})
 
     classifier = build_classifier(recipe, images, source).to(bench.device)
     history: list[dict[str, float]] = []

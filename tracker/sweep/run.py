@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from tracker.ledger.ledger import Ledger, local_url
+from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.estimate import OTHER_BYTES, checkpoint_bytes
@@ -38,16 +39,24 @@ class Summary:
     """How a sweep ended.
 
     Args:
-        to_do: cells that were missing when it began.
-        ran: completed in this sweep.
-        failed: name, kind and message of the cells that failed in it.
+        ran: cells completed in it.
+        failed: the cells that failed in it.
         interrupted: it was stopped before its end.
+        left: cells of the study that are not complete and that nobody works on.
+        elsewhere: cells that other sweeps of the study are working on.
     """
 
-    to_do: int
     ran: int = 0
     failed: list[CellFailed] = field(default_factory=list)
     interrupted: bool = False
+    left: int = 0
+    elsewhere: int = 0
+
+    def count(self, rows: Iterable[CellRow]) -> None:
+        """Take the ledger's last word on the study's cells."""
+        states = ["elsewhere" if row.state == "RUNNING" and not row.expired else row.state for row in rows]
+        self.elsewhere = states.count("elsewhere")
+        self.left = len(states) - self.elsewhere - states.count("COMPLETE")
 
 
 @dataclass(frozen=True)
@@ -125,15 +134,17 @@ def run_sweep(
         mend(prepared.plan.study, ledger, home, uri, say_on(console))
         tracking = StudyTracking(uri, home, prepared.plan.study)
         place = tracking.open()
-        summary = Summary(to_do=len(prepared.plan.to_do))
+        summary = Summary()
+        to_do = len(prepared.plan.to_do)
         try:
             if prepared.checked is not None:
                 _pretrain_sources(prepared.plan, home, prepared.checked.device, uri, console)
                 start = _starter(prepared, home, uri, place, device, workers, weights_dir)
-                crew = Crew(start, min(workers, summary.to_do), ledger, prepared.plan.study.name)
-                with make_display(console, total=summary.to_do, workers=workers, what="sweep") as display:
+                crew = Crew(start, min(workers, to_do), ledger, prepared.plan.study.name)
+                with make_display(console, total=to_do, workers=workers, what="sweep") as display:
                     crew.run(display.show, summary)
                 replay(home, uri)  # what a killed worker left
+            summary.count(ledger.rows(prepared.plan.study.name))
             publish(tracking)
         finally:
             ended = not summary.interrupted and sys.exc_info()[0] is None

@@ -1,0 +1,110 @@
+"""What a sweep shows, and when it says it will end."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, EpochDone, Event, Notice, WorkerEnded
+from tracker.sweep.progress import Tally, clock, make_display
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"), (0, "0:00"), (-3, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (11110, "3:05:10"),
+        (48 * 3600, "2.0 days"), (273.4 * 86400, "273.4 days"),
+    ],
+)  # fmt: skip
+def test_durations_read_as_people_say_them(seconds: float | None, text: str) -> None:
+    """Minutes and seconds, then hours, then days."""
+    assert clock(seconds) == text
+
+
+def started(cell: str) -> CellStarted:
+    """Return the start of a cell of ten epochs."""
+    return CellStarted("w", cell, f"name of {cell}", 10, 1)
+
+
+def epoch(cell: str, number: int, seconds: float) -> EpochDone:
+    """Return the end of an epoch."""
+    return EpochDone(cell, f"name of {cell}", number, 10, 0.5, 0.6, seconds)
+
+
+def done(cell: str, seconds: float) -> CellDone:
+    """Return the end of a cell."""
+    return CellDone(cell, f"name of {cell}", {"best_acc": 0.75, "last_acc": 0.5}, seconds)
+
+
+def test_time_left_is_unknown_before_the_first_epoch() -> None:
+    """Nothing is guessed."""
+    assert Tally(total=3, workers=1).remaining() is None
+
+
+def test_time_left_comes_from_epochs_then_from_cells() -> None:
+    """A running cell costs its remaining epochs, a waiting one the mean of those that are done."""
+    tally = Tally(total=3, workers=1)
+    tally.add(started("a"))
+    tally.add(epoch("a", 0, 2.0))
+    assert tally.remaining() == 9 * 2.0 + 2 * 20.0
+    tally.add(done("a", 30.0))
+    assert tally.remaining() == 2 * 30.0
+    tally.add(started("b"))
+    tally.add(epoch("b", 4, 1.0))
+    assert tally.remaining() == 5 * 1.0 + 30.0
+    tally.add(CellFailed("b", "b", "TrainingError", "nan"))
+    assert tally.remaining() == 30.0
+    tally.add(done("c", 10.0))
+    assert tally.remaining() == 0.0
+
+
+def test_workers_share_the_time_left() -> None:
+    """Two workers take half as long."""
+    tally = Tally(total=5, workers=2)
+    tally.add(done("a", 10.0))
+    assert tally.remaining() == 4 * 10.0 / 2
+
+
+EVENTS: list[Event] = [
+    started("a"),
+    epoch("a", 0, 2.0),
+    Notice("[bold]brackets[/] stay"),
+    done("a", 30.0),
+    CellFailed("b", "name of b", "TrainingError", "train_loss is nan"),
+    CellReleased("c", "name of c"),
+    WorkerEnded("w-1", -9),
+    WorkerEnded("w-2", 0),
+]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_matters_is_said_on_terminals_and_in_logs(terminal: bool) -> None:
+    """Cells that end, failures, deaths and notices leave a line, bars or not; what goes well silently does not."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=140, no_color=True)
+    with make_display(console, total=3, workers=1, what="sweep") as display:
+        for event in EVENTS:
+            display.show(event)
+            if terminal and isinstance(event, EpochDone):
+                time.sleep(0.3)  # bars are drawn ten times a second
+    text = out.getvalue()
+    assert "[1/3] name of a: best_acc 75.00%, last_acc 50.00%, 0:30" in text
+    assert "[2/3] name of b: FAILED (TrainingError): train_loss is nan" in text
+    assert "name of c: stopped, will run again" in text
+    assert "[bold]brackets[/] stay" in text
+    assert "worker w-1 died (killed by signal 9)" in text
+    assert "w-2" not in text
+    assert ("name of a" in text and "test_acc 50.00% ETA 0:18" in text) or not terminal
+
+
+def test_a_log_gets_no_control_characters() -> None:
+    """Without a terminal there is nothing but lines."""
+    out = io.StringIO()
+    with make_display(Console(file=out, width=80), total=1, workers=1, what="sweep") as display:
+        for event in EVENTS:
+            display.show(event)
+    assert "\x1b" not in out.getvalue()
+    assert "\r" not in out.getvalue()
