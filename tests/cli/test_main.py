@@ -8,7 +8,6 @@ import pkgutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
