@@ -12,6 +12,7 @@ import click
 import pytest
 
 from tracker.cli.compare import compare
+from tracker.cli.main import main
 from tracker.compare.formats import FORMATS
 from tracker.study.home import Home
 from tracker.study.load import parse_study
@@ -45,14 +46,10 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Run the command as the program does, with its handling of errors; return the exit code."""
-    from tracker.cli import main
-
-    group = click.Group("tracker", commands={"compare": compare})
-    monkeypatch.setattr(main, "cli", group)
     monkeypatch.setattr(sys, "argv", ["tracker", "compare", *arguments])
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as exit_:
-        main.main()
+        main()
     return int(exit_.value.code or 0)
 
 

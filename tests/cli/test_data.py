@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from tests.vision.file_server import serve
 from tests.vision.raw_files import published_files, split_folder
-from tracker.cli.data import data
+from tracker.cli.main import cli
 from tracker.study.errors import DataDamaged, DataMissing, UsageError
 from tracker.study.home import Home
 from tracker.vision.datasets import BUILT_IN, open_dataset, packed_folder
@@ -40,7 +40,7 @@ def study(tmp_path: Path) -> str:
 
 def run(home: Home, *arguments: str) -> Result:
     """Run a command of the group."""
-    return CliRunner().invoke(data, [*arguments, "--home", str(home.root)])
+    return CliRunner().invoke(cli, ["data", *arguments, "--home", str(home.root)])
 
 
 def document(home: Home, *arguments: str) -> object:
@@ -203,8 +203,8 @@ def test_verify_of_what_is_not_packed(home: Home) -> None:
 def test_help_imports_nothing_heavy() -> None:
     """The group's help needs click alone."""
     program = (
-        "import sys; from click.testing import CliRunner; from tracker.cli.data import data; "
-        "assert CliRunner().invoke(data, ['fetch', '--help']).exit_code == 0; "
+        "import sys; from click.testing import CliRunner; from tracker.cli.main import cli; "
+        "assert CliRunner().invoke(cli, ['data', 'fetch', '--help']).exit_code == 0; "
         "print([name for name in ('torch', 'numpy', 'rich', 'yaml', 'pydantic') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

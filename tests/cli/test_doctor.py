@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from tracker.cli.doctor import doctor
+from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import UsageError
 from tracker.study.home import Home
@@ -24,7 +24,7 @@ from tracker.tracking import server
 
 def run(home: Home, *arguments: str) -> Result:
     """Run the command; its errors come out as exceptions."""
-    return CliRunner().invoke(doctor, [*arguments, "--home", str(home.root)], catch_exceptions=False)
+    return CliRunner().invoke(cli, ["doctor", *arguments, "--home", str(home.root)], catch_exceptions=False)
 
 
 def found(home: Home, topic: str, **options: str) -> list[Finding]:

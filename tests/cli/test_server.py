@@ -9,8 +9,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from tracker.cli.server import server
-from tracker.cli.ui import ui
+from tracker.cli.main import cli
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.tracking.writing import StudyTracking
@@ -31,12 +30,12 @@ def test_start_status_ui_stop(tmp_path: Path) -> None:
         assert list(here.iterdir()) == []
         uri = first.strip()
 
-        status = runner.invoke(server, ["status", "--format", "json", "--home", str(home)])
+        status = runner.invoke(cli, ["server", "status", "--format", "json", "--home", str(home)])
         found = json.loads(status.stdout)
         assert (found["running"], found["uri"]) == (True, uri)
         assert found["database"] == str(home / "tracking.db")
 
-        empty = runner.invoke(ui, ["--no-open", "--home", str(home)])
+        empty = runner.invoke(cli, ["ui", "--no-open", "--home", str(home)])
         assert (empty.exit_code, empty.stdout) == (0, f"{uri}\n")
         document = {
             "name": "seen",
@@ -45,20 +44,20 @@ def test_start_status_ui_stop(tmp_path: Path) -> None:
             "axes": {"normalization": ["pretrain", "minmax"]},
         }
         StudyTracking(uri, Home(home), parse_study(document, file="seen.yaml")).open()
-        shown = runner.invoke(ui, ["--no-open", "--home", str(home)])
+        shown = runner.invoke(cli, ["ui", "--no-open", "--home", str(home)])
         assert shown.stdout.startswith(f"{uri}/#/experiments/1/runs?workflowType=machine_learning")
         assert "tracker server stop" in shown.stderr
     finally:
-        stopped = runner.invoke(server, ["stop", "--home", str(home)])
+        stopped = runner.invoke(cli, ["server", "stop", "--home", str(home)])
     assert stopped.stderr == "stopped\n"
-    again = runner.invoke(server, ["stop", "--home", str(home)])
+    again = runner.invoke(cli, ["server", "stop", "--home", str(home)])
     assert (again.exit_code, again.stderr) == (0, "no server was running\n")
-    status = runner.invoke(server, ["status", "--home", str(home)])
+    status = runner.invoke(cli, ["server", "status", "--home", str(home)])
     assert status.stdout.startswith("not running\n")
 
 
 def test_status_of_an_empty_home_writes_nothing(tmp_path: Path) -> None:
     """Looking is free of effects."""
-    status = CliRunner().invoke(server, ["status", "--home", str(tmp_path / "mlruns")])
+    status = CliRunner().invoke(cli, ["server", "status", "--home", str(tmp_path / "mlruns")])
     assert (status.exit_code, status.stdout.splitlines()[0]) == (0, "not running")
     assert list(tmp_path.iterdir()) == []

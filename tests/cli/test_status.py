@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tracker.cli.status import status
+from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import UsageError
 from tracker.study.home import Home
@@ -27,7 +27,7 @@ DOCUMENT = {
 
 def run(home: Home, *arguments: str) -> Result:
     """Run the command; its errors come out as exceptions."""
-    return CliRunner().invoke(status, [*arguments, "--home", str(home.root)], catch_exceptions=False)
+    return CliRunner().invoke(cli, ["status", *arguments, "--home", str(home.root)], catch_exceptions=False)
 
 
 @pytest.fixture
@@ -121,8 +121,8 @@ def test_an_unknown_study_is_wrong_usage(busy: Home) -> None:
 def test_status_loads_nothing_heavy(busy: Home) -> None:
     """It answers from the ledger: no torch, MLflow, Optuna or pandas is imported."""
     script = (
-        "import sys; from click.testing import CliRunner; from tracker.cli.status import status\n"
-        "assert CliRunner().invoke(status, ['--study', 'small', '--home', sys.argv[1]]).exit_code == 0\n"
+        "import sys; from click.testing import CliRunner; from tracker.cli.main import cli\n"
+        "assert CliRunner().invoke(cli, ['status', '--study', 'small', '--home', sys.argv[1]]).exit_code == 0\n"
         "print([name for name in ('torch', 'mlflow', 'optuna', 'alembic', 'pandas') if name in sys.modules])\n"
     )
     found = subprocess.run([sys.executable, "-c", script, str(busy.root)], capture_output=True, text=True, check=True)
