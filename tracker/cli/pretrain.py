@@ -65,7 +65,7 @@ def pretrain(
     check_models(study)
     resolved = resolve_device(device or study.device)
     jobs = [job for job in jobs_of(study.cells) if again or not job.path(place).is_file()]
-    with shown() as progress:
+    with shown(console) as progress:
         for job in jobs:
             open_into({}, job.recipe.dataset, job.dataset, place, progress)
     if not jobs:

@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracker.cli.console import stderr_console
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tracker.vision.progress import Progress, Step
 
 
 @contextmanager
-def shown() -> Iterator[Progress]:
-    """Yield what shows steps: bars on a terminal, else one line where a task begins."""
-    from rich.console import Console
+def shown(console: Console | None = None) -> Iterator[Progress]:
+    """Yield what shows steps: bars on a terminal, else one line where a task begins.
+
+    Args:
+        console: on stderr; what else is printed on it meanwhile stays above the bars.
+    """
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True)
+    console = console or stderr_console()
     if not console.is_terminal:
         begun: set[str] = set()
 

@@ -90,7 +90,7 @@ def _run(study: Study, home: Home, device: str, workers: int, weights_dir: Path 
     messages = stderr_console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops as Ctrl-C does
     say = say_on(messages)
-    with shown() as progress:
+    with shown(messages) as progress:
         prepared = prepare_sweep(study, home, device=device, weights_dir=weights_dir, say=say, progress=progress)
     boards = []
     with tracking_session(home, say) as uri:

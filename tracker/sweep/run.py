@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.ledger.rows import CellRow
+from tracker.study.errors import TrackingError
 from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.estimate import OTHER_BYTES, checkpoint_bytes
@@ -145,7 +146,11 @@ def run_sweep(
                     crew.run(display.show, summary)
                 replay(home, uri)  # what a killed worker left
             summary.count(ledger.rows(prepared.plan.study.name))
-            publish(tracking)
+            try:
+                publish(tracking)
+            except TrackingError as error:
+                kept = f"what MLflow has not got is kept in {home.journal}; the same command again delivers it"
+                raise TrackingError(f"the leaderboard cannot be made: {error.message}", kept) from error
         finally:
             ended = not summary.interrupted and sys.exc_info()[0] is None
             tracking.finish("FINISHED" if ended else "KILLED")
