@@ -43,6 +43,7 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.installed: $(VENV)/pyvenv.cfg setup.cfg constraints.txt
+	@echo "installing into $(VENV): a minute or two, torch is large"
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
