@@ -15,7 +15,7 @@ from tracker.training.evaluate import evaluate
 from tracker.training.splits import DeviceSplit, trial_data
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, learning_rate, run_epochs
 from tracker.vision.images import ImageSet, Statistics
-from tracker.vision.models import Classifier
+from tracker.vision.models import Classifier, build_network
 from tracker.vision.sources import Source, random_source
 
 CPU = torch.device("cpu")
@@ -103,6 +103,20 @@ def test_cells_that_differ_in_normalization_are_paired(image_set: ImageSet, reci
     _, as_zscore = train(recipe, neutral)
     _, as_minmax = train(recipe.model_copy(update={"normalization": "minmax"}), neutral)
     assert [r.metrics["train_loss"] for r in as_zscore] == [r.metrics["train_loss"] for r in as_minmax]
+
+
+def test_grayscale_images_are_fine_tuned_from_a_colour_source(image_set: ImageSet, recipe: Recipe) -> None:
+    """The image is repeated for the three channels; finetune's one pair of statistics too, pretrain keeps its three."""
+    network, _ = build_network("resnet18", channels=3, classes=1000, seed=5)
+    imagenet = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    source = Source("torchvision", "resnet18", 3, imagenet, network.state_dict(), "a test's")
+    for setting, mean in (("finetune", image_set.statistics.mean * 3), ("pretrain", imagenet.mean)):
+        chosen = recipe.model_copy(update={"normalization": setting, "epochs": 1})
+        classifier, results = train(chosen, image_set, source)
+        assert classifier.state_dict()["normalization.mean"].flatten().tolist() == pytest.approx(mean)
+        assert len(results[0].predictions) == 45
+    started = build_classifier(recipe, image_set, source)
+    assert torch.equal(started.network.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"])
 
 
 def test_head_tuning_leaves_the_backbone_bit_for_bit(image_set: ImageSet, recipe: Recipe) -> None:
