@@ -71,7 +71,9 @@ def test_all_workers_are_heard_and_end() -> None:
 
 def test_a_killed_worker_is_replaced_and_its_cell_named() -> None:
     """The death names signal and cell before the replacement starts; the replacement works."""
-    events = list(pool_of(dies_at_first).events())
+    pool = pool_of(dies_at_first)
+    events = list(pool.events())
+    assert pool.names == ["1", "2"]
     assert events[1] == WorkerEnded("1", -signal.SIGKILL, "cell")
     assert events[2] == WorkerReady("2", "cpu")
 

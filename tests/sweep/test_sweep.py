@@ -298,7 +298,7 @@ def test_stopped_by_ctrl_c_nothing_stays_running(long_sweep: tuple[Path, subproc
     assert children
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
-    assert "go on with: tracker sweep" in log.read_text()
+    assert "the same command goes on" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert {row.state for row in ledger_rows(home, "long")} == {"WAITING"}
     assert {run.status for run in runs_of(home, "long")} == {"KILLED"}

@@ -119,7 +119,7 @@ def _tell_end(summary: Summary, study: Study, home: Home) -> int:
         say(f"failed: {failure.name} ({failure.kind}): {failure.message}")
     where = "" if home == Home.find() else f" --home {home.root}"
     if summary.interrupted:
-        say(f"stopped; go on with: tracker sweep --study {study.name}{where}")
+        say("stopped; the same command goes on with what is left")
         return 1
     if summary.elsewhere:
         say(f"{summary.elsewhere} cells are being worked on by another sweep of this study")

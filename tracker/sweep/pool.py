@@ -59,13 +59,19 @@ class Pool:
         count: how many at once.
         max_replacements: after so many unasked deaths no worker is replaced, so that a broken
             installation ends instead of turning round for ever.
+
+    Attributes:
+        names: all workers ever started.
     """
 
     def __init__(self, start: Callable[[], WorkerProcess], count: int, max_replacements: int) -> None:
         self._start = start
         self._replacements = max_replacements
         self._stopping = False
-        self._workers = [start() for _ in range(count)]
+        self._workers: list[WorkerProcess] = []
+        self.names: list[str] = []
+        for _ in range(count):
+            self._add()
 
     def events(self) -> Iterator[Event]:
         """Yield what the workers say until all have ended."""
@@ -80,9 +86,14 @@ class Pool:
                     if event.exitcode != 0 and not self._stopping and self._replacements > 0:
                         self._replacements -= 1
                         yield event  # before the replacement asks for work: the lost cell is known then
-                        self._workers.append(self._start())
+                        self._add()
                         continue
                 yield event
+
+    def _add(self) -> None:
+        worker = self._start()
+        self._workers.append(worker)
+        self.names.append(worker.name)
 
     def stop(self) -> None:
         """Ask every worker to finish its step, give its cell back and end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -27,6 +26,7 @@ from tracker.sweep.pretraining import pretrain_tracked
 from tracker.sweep.progress import make_display, say_on
 from tracker.sweep.sources import jobs_of
 from tracker.sweep.worker import WorkerConfig, worker_main
+from tracker.tracking.events import Status
 from tracker.tracking.journal import replay
 from tracker.tracking.writing import StudyPlace, StudyTracking
 from tracker.vision.progress import Progress, silent
@@ -136,7 +136,8 @@ def run_sweep(
         tracking = StudyTracking(uri, home, prepared.plan.study)
         place = tracking.open()
         summary = Summary()
-        to_do = len(prepared.plan.to_do)
+        to_do = len(prepared.plan.to_do) - len(prepared.plan.running)
+        status: Status = "KILLED"
         try:
             if prepared.checked is not None:
                 _pretrain_sources(prepared.plan, home, prepared.checked.device, uri, console)
@@ -151,9 +152,10 @@ def run_sweep(
             except TrackingError as error:
                 kept = f"what MLflow has not got is kept in {home.journal}; the same command again delivers it"
                 raise TrackingError(f"the leaderboard cannot be made: {error.message}", kept) from error
+            if not summary.interrupted:
+                status = "FINISHED"
         finally:
-            ended = not summary.interrupted and sys.exc_info()[0] is None
-            tracking.finish("FINISHED" if ended else "KILLED")
+            tracking.finish(status)
     return summary
 
 
@@ -188,6 +190,9 @@ class Crew:
             self._pool.kill()
         finally:
             self._pool.close()
+            if summary.interrupted:  # whoever had to be killed could not give its cell back
+                for worker in self._pool.names:
+                    self._ledger.reclaim_worker(self._study, worker)
 
     def _listen(self, show: Callable[[Event], None], summary: Summary) -> None:
         for event in self._pool.events():
