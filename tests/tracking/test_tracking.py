@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -227,3 +230,34 @@ def test_a_folder_without_git_has_no_commit(tmp_path: Path) -> None:
     """No repository, or no git: no tag, no error."""
     assert git_state(tmp_path) is None
     assert git_state(tmp_path / "missing") is None
+
+
+def test_runs_that_name_a_new_dataset_at_once_all_have_it(home: Home, uri: str, tmp_path: Path) -> None:
+    """Of two processes that bring the same new dataset MLflow refuses the slower; it is told again and has it."""
+    script = (
+        "import pathlib, sys, time\n"
+        "from tracker.study.home import Home\n"
+        "from tracker.tracking.run import open_run\n"
+        "uri, root, number, go = sys.argv[1:]\n"
+        "run = open_run(uri, Home(pathlib.Path(root)), 'at-once', number, f'at-once-{number}')\n"
+        "pathlib.Path(f'{go}-{number}').touch()\n"
+        "while not pathlib.Path(go).exists():\n"
+        "    time.sleep(0.001)\n"
+        "for digest in range(20):\n"
+        "    run.log_dataset('new', str(digest))\n"
+        "run.finish('FINISHED')\n"
+    )
+    go = tmp_path / "go"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, uri, str(home.root), str(number), str(go)])
+        for number in range(3)
+    ]
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("go-*"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    go.touch()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert list(home.journal.iterdir()) == []
+    experiment = connect(uri).get_experiment_by_name("at-once")
+    runs = connect(uri).search_runs([experiment.experiment_id])
+    assert [len(run.inputs.dataset_inputs) for run in runs] == [20, 20, 20]

@@ -19,6 +19,8 @@ CALL_SECONDS = 3
 """A call takes 10 ms; a training waits this long for one that hangs, and then goes on without it."""
 UPLOAD_SECONDS = 120
 """The same for a file, once the server has just answered a small call."""
+RACES = 5
+"""Tries at naming a dataset; each that is lost means that another run has named one in between."""
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +78,30 @@ class Delivery:
             tags = [RunTag(key, value) for key, value in event.tags.items()]
             client.log_batch(self.run_id, tags=tags, synchronous=True)
         elif isinstance(event, Data):
-            dataset = Dataset(event.name, event.digest, "local", event.source, None, event.profile)
-            context = InputTag("mlflow.data.context", event.context)
-            client.log_inputs(self.run_id, [DatasetInput(dataset, [context])])
+            self._name_dataset(client, event)
         elif isinstance(event, File):
             client.get_run(self.run_id)  # a server that hangs is found out in seconds, not in UPLOAD_SECONDS
             self._upload(client, event)
         else:
             client.set_terminated(self.run_id, event.status, event.end_time)
         return None
+
+    def _name_dataset(self, client: MlflowClient, event: Data) -> None:
+        """Name the run's dataset, again if another run has just brought the same one.
+
+        Of two runs that bring a new dataset at once MLflow refuses the slower with a database error
+        (its look for the row and its insert are not one step); told again, it finds the row.
+        """
+        dataset = Dataset(event.name, event.digest, "local", event.source, None, event.profile)
+        context = InputTag("mlflow.data.context", event.context)
+        for left in reversed(range(RACES)):
+            try:
+                client.log_inputs(self.run_id, [DatasetInput(dataset, [context])])
+                return
+            except MlflowException as error:
+                lost_race = any(word in str(error).lower() for word in ("unique", "duplicate"))  # SQLite's, PostgreSQL's
+                if left == 0 or not lost_race:
+                    raise
 
     def _upload(self, client: MlflowClient, event: File) -> None:
         try:
