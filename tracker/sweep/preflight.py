@@ -85,7 +85,7 @@ def preflight(
         raise PreflightError(obstacles)
     normalizations = list(dict.fromkeys(cell.recipe.normalization for cell in study.cells))
     for cell in one_per(cells, lambda cell: cell.recipe.model_copy(update={"seed": 0, "normalization": "minmax"})):
-        say(f"checking {cell.recipe.model} on {cell.recipe.dataset}")
+        say(f"checking {cell.recipe.model} on {cell.recipe.dataset}, tune {cell.recipe.tune}")
         start = starting_point(cell, images, home, weights_dir)
         image_set = images[cell.recipe.dataset]
         attempt(partial(probe_normalizations, normalizations, cell.recipe, image_set, start))

@@ -99,8 +99,8 @@ class Delivery:
                 client.log_inputs(self.run_id, [DatasetInput(dataset, [context])])
                 return
             except MlflowException as error:
-                lost_race = any(word in str(error).lower() for word in ("unique", "duplicate"))  # SQLite's, PostgreSQL's
-                if left == 0 or not lost_race:
+                words = str(error).lower()
+                if left == 0 or not ("unique" in words or "duplicate" in words):  # in a database's own words
                     raise
 
     def _upload(self, client: MlflowClient, event: File) -> None:
