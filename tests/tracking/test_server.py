@@ -19,7 +19,7 @@ from tracker.study.errors import TrackingError
 from tracker.study.home import Home
 from tracker.tracking import server
 from tracker.tracking.client import connect
-from tracker.tracking.process import Record, choose_port, read_record, record_path, write_record
+from tracker.tracking.process import Record, choose_port, read_record, record_path, usual_port, write_record
 
 
 @pytest.fixture
@@ -130,9 +130,9 @@ def test_a_taken_port_is_named_when_asked_for_and_avoided_otherwise() -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         with pytest.raises(TrackingError, match=f"port {port} of 127.0.0.1 is taken"):
-            choose_port(port, None)
-        assert choose_port(None, port) != port
-    assert choose_port(None, port) == port, "a restarted server gets its old port back"
+            choose_port(port, None, 5000)
+        assert choose_port(None, port, 5000) != port
+    assert choose_port(None, port, 5000) == port, "a restarted server gets its old port back"
 
 
 def test_a_server_that_dies_is_quoted(home: Home) -> None:
@@ -222,3 +222,11 @@ def test_nothing_is_left_in_the_current_folder(served_home: Home, uri: str, tmp_
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_home_has_a_port_of_its_own() -> None:
+    """A worker whose server died does not find another home's at its address; one home keeps its address."""
+    ports = [usual_port(Home(Path("/homes") / str(number))) for number in range(50)]
+    assert all(5000 <= port < 6000 for port in ports)
+    assert len(set(ports)) > 40
+    assert ports == [usual_port(Home(Path("/homes") / str(number))) for number in range(50)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -195,8 +196,21 @@ class PortTaken(Exception):
     """A port that another program listens on."""
 
 
-def choose_port(asked: int | None, last: int | None) -> int:
+def usual_port(home: Home) -> int:
+    """Return the port that `home`'s server takes if it can, 5000 to 5999.
+
+    Each home has its own: a worker whose server died must not find another home's at its address,
+    and a bookmark stays good.
+    """
+    digest = hashlib.sha256(os.fsencode(home.root)).digest()
+    return 5000 + int.from_bytes(digest[:4], "big") % 1000
+
+
+def choose_port(asked: int | None, last: int | None, usual: int) -> int:
     """Return the port asked for, else the last one (so that clients find a restarted server), else a free one.
+
+    Args:
+        usual: where to begin to look for a free one.
 
     Raises:
         TrackingError: the port asked for is taken.
@@ -208,8 +222,8 @@ def choose_port(asked: int | None, last: int | None) -> int:
             f"port {asked} of {HOST} is taken by another program",
             "choose another with --port, or leave --port out to have a free one found",
         )
-    usual = list(range(5000, 5010))
-    for port in usual if last is None else [last, *usual]:
+    near = range(usual, usual + 10)
+    for port in near if last is None else [last, *near]:
         if _is_free(port):
             return port
     with socket.create_server((HOST, 0)) as free:

@@ -29,6 +29,7 @@ from tracker.tracking.process import (
     record_path,
     spawn,
     terminate,
+    usual_port,
     wait_ready,
     write_record,
 )
@@ -174,7 +175,7 @@ def _checked(uri: str) -> str:
 def _launch(home: Home, port: int | None, last: int | None, lasting: bool) -> None:
     for _ in range(5):
         log_from = log_size(home)
-        record = spawn(home, choose_port(port, last), database_uri(home), lasting)
+        record = spawn(home, choose_port(port, last, usual_port(home)), database_uri(home), lasting)
         try:
             write_record(home, record)  # before it is ready: a kill -9 of this process leaves no stray
             wait_ready(home, record, log_from)
