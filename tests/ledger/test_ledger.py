@@ -188,23 +188,23 @@ def test_a_released_cell_waits_again_in_the_same_trial(ledger: Ledger, url: str,
 
 
 def test_a_lease_that_ran_out_is_reclaimed(url: str, make_study: MakeStudy) -> None:
-    """An expired lease shows as lost, then waits again; a renewed one stays."""
-    with Ledger(url, lease_seconds=0.5) as ledger:
+    """An expired lease shows as lost, then waits again; one that holds, or was renewed in time, stays."""
+    with Ledger(url, lease_seconds=60) as ledger, Ledger(url, lease_seconds=0.2) as hasty:
         ledger.enroll(make_study())
-        silent = claimed(ledger, worker="silent")
-        ledger.set_run(silent, "its-run")
-        alive = claimed(ledger, worker="alive")
+        claimed(ledger, worker="alive")
         assert ledger.reclaim_expired("small") == []
-        time.sleep(0.6)
+        silent, late = claimed(hasty, worker="silent"), claimed(hasty, worker="late")
+        hasty.set_run(silent, "its-run")
+        time.sleep(0.3)
         before = ledger.counts("small")
-        assert (before.running, before.lost) == (0, 2)
-        assert ledger.renew(alive) > alive.expires
+        assert (before.running, before.lost) == (1, 2)
+        assert ledger.renew(late) > late.expires
         assert [row.worker for row in ledger.rows("small") if row.expired] == ["silent"]
         (lost,) = ledger.reclaim_expired("small")
         assert (lost.cell_id, lost.worker, lost.run_id) == (silent.cell_id, "silent", "its-run")
-        assert [t.state.name for t in trials_of(url)].count("RUNNING") == 1
+        assert [t.state.name for t in trials_of(url)].count("RUNNING") == 2
         after = ledger.counts("small")
-        assert (after.running, after.lost, after.waiting) == (1, 0, 3)
+        assert (after.running, after.lost, after.waiting) == (2, 0, 2)
 
 
 def test_a_dead_workers_cells_wait_at_once(ledger: Ledger, url: str, make_study: MakeStudy) -> None:

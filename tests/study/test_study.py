@@ -228,7 +228,7 @@ def test_changing_any_key_changes_every_id(study: Study, key: str) -> None:
     value = next(value for value in TWO_VALUES[key] if value != getattr(cell.recipe, key))
     if key == "weights" and cell.recipe.source != "torchvision":
         return  # `test_weights_count_only_where_they_are_used`
-    changed = {**document["recipe"], **cell.point, key: value}
+    changed = {**document.get("recipe", {}), **cell.point, key: value}
     axis = "seed" if key != "seed" else "epochs"
     point = {axis: [changed.pop(axis, getattr(cell.recipe, axis))]}
     one = parse_study(
