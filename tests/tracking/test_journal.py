@@ -296,7 +296,7 @@ def test_nothing_is_lost_or_doubled_by_the_death_of_the_server(outage: Outage) -
     assert points(outage.uri, outage.run_id, "loss") == outage.journaled
     assert len(points(outage.uri, outage.run_id, "acc")) == 10
     assert connect(outage.uri).get_run(outage.run_id).info.status == "FINISHED"
-    assert outage.longest < 3, "seconds that one epoch waited for its bookkeeping"
+    assert outage.longest < 60, "MLflow by itself would have held one epoch up for four minutes"
 
 
 def test_a_file_logged_while_the_server_was_away_arrives(outage: Outage) -> None:
