@@ -12,10 +12,11 @@ from torch import Tensor
 from tracker.study.errors import DataError, PreflightError, SourceError, TrackerError
 from tracker.study.recipe import Recipe
 from tracker.training.splits import split_sizes
-from tracker.training.trial import fit_channels, target_statistics
+from tracker.training.trial import target_statistics
 from tracker.vision.images import ImageSet, Statistics
 from tracker.vision.models import Classifier, build_network
 from tracker.vision.normalizations import MinMax, build_normalization
+from tracker.vision.statistics import repeated
 
 PROBE_IMAGES = 8
 
@@ -46,8 +47,8 @@ def probe_normalizations(names: Sequence[str], recipe: Recipe, images: ImageSet,
             f"store the images as grayscale: datasets.{images.name}.channels: {channels}",
         )
     batch = torch.from_numpy(images.train.images[:PROBE_IMAGES].copy()).expand(-1, channels, -1, -1)
-    target = fit_channels(target_statistics(recipe, images), channels)
-    own = None if start.statistics is None else fit_channels(start.statistics, channels)
+    target = repeated(target_statistics(recipe, images), channels)
+    own = None if start.statistics is None else repeated(start.statistics, channels)
     outcomes: dict[str, Tensor] = {}
     obstacles: list[TrackerError] = []
     for name in names:

@@ -14,7 +14,7 @@ from tracker.study.home import Home
 from tracker.study.recipe import DatasetSpec, Recipe
 from tracker.study.study import Cell
 from tracker.training.splits import trial_data
-from tracker.training.trial import EpochResult, build_classifier, fit_channels, run_epochs, target_statistics
+from tracker.training.trial import EpochResult, build_classifier, run_epochs, target_statistics
 from tracker.vision.checkpoint import CheckpointFacts, save_checkpoint
 from tracker.vision.datasets import open_dataset
 from tracker.vision.images import ImageSet
@@ -27,6 +27,7 @@ from tracker.vision.sources import (
     torchvision_source,
     weights_file,
 )
+from tracker.vision.statistics import repeated
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ def checkpoint_facts(
     identity: str,
 ) -> CheckpointFacts:
     """Gather what a checkpoint of `recipe` says of itself."""
-    statistics = None if source is None or source.statistics is None else fit_channels(source.statistics, channels)
+    statistics = None if source is None or source.statistics is None else repeated(source.statistics, channels)
     return CheckpointFacts(
         model=recipe.model,
         channels=channels,
         image_size=images.image_size,
         classes=images.classes,
         normalization=recipe.normalization,
-        target=fit_channels(target_statistics(recipe, images), channels),
+        target=repeated(target_statistics(recipe, images), channels),
         source=statistics,
         dataset=recipe.dataset,
         fingerprint=images.fingerprint,

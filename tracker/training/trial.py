@@ -22,7 +22,7 @@ from tracker.vision.images import ImageSet, Statistics
 from tracker.vision.models import Classifier, build_network, load_backbone
 from tracker.vision.normalizations import build_normalization
 from tracker.vision.sources import Source
-from tracker.vision.statistics import published_statistics
+from tracker.vision.statistics import published_statistics, repeated
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,6 @@ def target_statistics(recipe: Recipe, images: ImageSet) -> Statistics:
     return published_statistics(images.name) if recipe.statistics == "published" else images.statistics
 
 
-def fit_channels(statistics: Statistics, channels: int) -> Statistics:
-    """Repeat one channel's statistics for a network of three, as its images are repeated."""
-    if statistics.channels == channels:
-        return statistics
-    return Statistics(statistics.mean * channels, statistics.std * channels)
-
-
 def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classifier:
     """Build the classifier a trial starts from, on the CPU.
 
@@ -81,8 +74,8 @@ def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classi
         load_backbone(network, head, source.state, what=f"source {source.name!r}")
     normalization = build_normalization(
         recipe.normalization,
-        target=fit_channels(target_statistics(recipe, images), channels),
-        source=None if source.statistics is None else fit_channels(source.statistics, channels),
+        target=repeated(target_statistics(recipe, images), channels),
+        source=None if source.statistics is None else repeated(source.statistics, channels),
     )
     classifier = Classifier(normalization, network, head, channels)
     classifier.set_trainable(recipe.tune)
