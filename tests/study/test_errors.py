@@ -12,6 +12,7 @@ from tracker.study.errors import (
     DataMissing,
     DeviceError,
     PreflightError,
+    RecipeChanged,
     Stopped,
     StudyError,
     TrackerError,
@@ -33,6 +34,8 @@ def make(name: str) -> TrackerError:
     kind = getattr(errors, name)
     if kind is StudyError:
         return StudyError("study.yaml", "recipe.lr", "is text", "0.001")
+    if kind is RecipeChanged:
+        return RecipeChanged("quickstart", ["recipe.epochs: 4 -> 8", "recipe.lr: 0.001 (default) -> 0.01"])
     if kind is PreflightError:
         return PreflightError([DataMissing("no images", "tracker data fetch"), DeviceError("no CUDA")])
     error = kind("what is wrong", "what to do")
@@ -53,7 +56,7 @@ def test_the_tree_drawn_is_the_tree_there_is() -> None:
             above[depth:] = [match[2]]
             if depth:
                 drawn[match[2]] = above[depth - 1]
-    assert len(drawn) == 13
+    assert len(drawn) == 16
     assert drawn == family(TrackerError)
 
 
@@ -98,6 +101,17 @@ def test_a_preflight_error_shows_every_obstacle() -> None:
         "- no CUDA",
     ]
     assert PreflightError([DeviceError("no CUDA")]).message == "the sweep cannot start: 1 obstacle"
+
+
+def test_a_changed_recipe_shows_what_changed_and_the_ways_on() -> None:
+    """The study, each difference on a line of its own, then a new name, an axis, or leaving the old cells."""
+    error = RecipeChanged("quickstart", ["recipe.epochs: 4 -> 8", "recipe.flip: true (default) -> false"])
+    first, *changes, ways = str(error).splitlines()
+    assert first == "study quickstart has results of another recipe:"
+    assert changes == ["  recipe.epochs: 4 -> 8", "  recipe.flip: true (default) -> false"]
+    assert all(way in ways for way in ("--set name=", "--axis KEY=OLD,NEW", "--replace"))
+    assert error.changes == ("recipe.epochs: 4 -> 8", "recipe.flip: true (default) -> false")
+    assert (error.study, error.exit_code) == ("quickstart", 2)
 
 
 def test_being_stopped_is_no_error() -> None:

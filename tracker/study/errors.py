@@ -2,7 +2,8 @@
 
 TrackerError                 exit code 1
 ├── UsageError               exit code 2: the command line or a study file is wrong
-│   └── StudyError           a study file, with file, key, value and what would be accepted
+│   ├── StudyError           a study file, with file, key, value and what would be accepted
+│   └── RecipeChanged        a study's recipe is not the one its results were made with
 ├── DataError                an image set cannot be used
 │   ├── DataMissing          it is not on this machine
 │   └── DataDamaged          a file of it is truncated or altered
@@ -10,7 +11,9 @@ TrackerError                 exit code 1
 │   └── SourceMissing        they are not on this machine
 ├── DeviceError              the device asked for is not there
 ├── PreflightError           a sweep cannot start; carries every obstacle found
-├── TrainingError            a trial cannot go on (a loss that is not finite)
+├── TrainingError            a trial cannot go on
+│   └── NotFinite            its training loss is not finite
+├── DiskFull                 there is no room for what must be written
 ├── LedgerError              the trial database
 │   └── LeaseLost            this worker no longer holds the cell it works on
 └── TrackingError            the MLflow server or its store
@@ -66,6 +69,27 @@ class StudyError(UsageError):
         return (type(self), (self.file, self.key, self.problem, self.accepted))
 
 
+class RecipeChanged(UsageError):
+    """A study's recipe is not the one that its results were made with.
+
+    Args:
+        study: its name.
+        changes: what differs, a line each: `recipe.epochs: 4 -> 8`.
+    """
+
+    def __init__(self, study: str, changes: Sequence[str]) -> None:
+        self.study, self.changes = study, tuple(changes)
+        super().__init__(
+            "\n".join([f"study {study} has results of another recipe:", *(f"  {change}" for change in changes)]),
+            "ways on: give the new one a name (--set name=NEW_NAME); "
+            "or make what changed an axis (--axis KEY=OLD,NEW); "
+            "or --replace: cells of the old recipe leave the study, their runs stay in MLflow",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.study, self.changes))
+
+
 class DataError(TrackerError):
     """An image set cannot be used."""
 
@@ -111,6 +135,14 @@ class PreflightError(TrackerError):
 
 class TrainingError(TrackerError):
     """A trial cannot go on."""
+
+
+class NotFinite(TrainingError):
+    """The training loss is not finite."""
+
+
+class DiskFull(TrackerError):
+    """There is no room for what must be written."""
 
 
 class LedgerError(TrackerError):

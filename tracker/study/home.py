@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,6 +90,20 @@ class Home:
                 "choose a writable place with --home DIR or TRACKER_HOME=DIR",
             ) from error
         return folder
+
+    @contextmanager
+    def scratch(self, purpose: str) -> Iterator[Path]:
+        """Yield a folder under `work` that is removed with everything in it when the block ends.
+
+        Its name says whose it is, so that one which a kill left is known as such.
+        """
+        prefix = f"{purpose}-{socket.gethostname()}-{os.getpid()}-"
+        with tempfile.TemporaryDirectory(dir=self.make(self.work), prefix=prefix) as folder:
+            yield Path(folder)
+
+
+SCRATCH_NAME = re.compile(r"[a-z]+-(?P<host>.+)-(?P<pid>\d+)-[a-z0-9_]{8}")
+"""How `Home.scratch` names a folder."""
 
 
 @contextmanager

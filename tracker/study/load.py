@@ -141,9 +141,11 @@ def _axis_values(file: str, key: str, values: Any) -> tuple[Any, ...]:
     if not values:
         raise StudyError(file, where, "is an empty list, which makes an empty grid", "at least one value")
     clean = [_field(file, f"{where}[{number}]", key, value) for number, value in enumerate(values)]
+    seen = set()
     for number, value in enumerate(clean):
-        if value in clean[:number]:
+        if value in seen:
             raise StudyError(file, f"{where}[{number}]", f"{value!r} stands twice", "each value once")
+        seen.add(value)
     return tuple(clean)
 
 
