@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from tests.training.small_trial import IDENTITY
 from tracker.study.recipe import Recipe
+from tracker.training.store import StateStore
 from tracker.vision.images import ImageSet, Split, Statistics
 
 
@@ -42,3 +48,24 @@ def recipe() -> Recipe:
         crop_padding=2,
         val_fraction=0.2,
     )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: several wait for each other where tests share the cores, and images are tiny."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StateStore:
+    """An empty store in `tmp_path / "trial"`."""
+    return StateStore(tmp_path / "trial", IDENTITY)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The store's folder."""
+    return tmp_path / "trial"

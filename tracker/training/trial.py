@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tracker.study.errors import Stopped, TrainingError
+from tracker.study.errors import NotFinite, Stopped
+from tracker.study.faults import reach
 from tracker.study.recipe import Recipe
-from tracker.study.seeds import derive_seed
 from tracker.training.evaluate import evaluate
+from tracker.training.position import Position
 from tracker.training.selection import Selection
 from tracker.training.splits import TrialData
-from tracker.vision.augmentation import draw_plan, gather_batch
+from tracker.training.step import letting_go, take_step
+from tracker.vision.augmentation import draw_plan
 from tracker.vision.images import ImageSet, Statistics
 from tracker.vision.models import Classifier, build_network, load_backbone
 from tracker.vision.normalizations import build_normalization
@@ -107,56 +108,72 @@ def run_epochs(
     data: TrialData,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    position: Position | None = None,
+    micro_batches: int = 1,
 ) -> Iterator[EpochResult]:
     """Train for the recipe's epochs, yielding each one's result.
 
     Everything random in epoch e derives from (seed, e), so the same recipe gives the same bits on
     the CPU, and cells that differ only in normalization see the same images in the same order.
+    Stopped and called again with the same classifier, optimizer and position, it goes on in the
+    middle of the epoch; on the CPU with the bits it would have had undisturbed.
 
     Args:
         classifier: on `device`; trained in place.
         data: on `device`.
         stop: asked before each step.
+        optimizer: over the classifier's trainable parameters; by default the recipe's, new.
+        position: where to start, moved along; by default the start.
+        micro_batches: parts each batch goes through the network in, to need less memory. Their
+            gradients are added up, so with a frozen backbone results are the same up to rounding.
+            Otherwise they are not: BatchNorm takes its statistics from the parts, and dropout
+            draws for them.
 
     Raises:
-        TrainingError: the training loss is not finite.
+        NotFinite: the training loss.
         Stopped: `stop` said so.
     """
-    optimizer = build_optimizer(recipe, classifier)
-    selection = Selection()
+    optimizer = build_optimizer(recipe, classifier) if optimizer is None else optimizer
+    position = Position() if position is None else position
     count = len(data.train)
-    for epoch in range(recipe.epochs):
-        started = time.perf_counter()
+    for epoch in range(position.epoch, recipe.epochs):
+        started = time.perf_counter() - position.seconds
         lr = learning_rate(recipe, epoch)
         for group in optimizer.param_groups:
             group["lr"] = lr
         plan = draw_plan(count, seed=recipe.seed, epoch=epoch, crop_padding=recipe.crop_padding, flip=recipe.flip).to(
             device
         )
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        correct = torch.zeros((), dtype=torch.int64, device=device)
+        loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
+        correct = torch.tensor(position.correct, dtype=torch.int64, device=device)
         classifier.train_mode(recipe.tune)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(derive_seed(recipe.seed, "dropout", epoch))
-            for first in range(0, count, recipe.batch_size):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), letting_go(optimizer):
+            position.seed(recipe.seed, device)
+            for first in range(position.step * recipe.batch_size, count, recipe.batch_size):
                 if stop():
+                    position.halt(
+                        first // recipe.batch_size,
+                        loss_sum=finite(loss_sum.item(), recipe, epoch),
+                        correct=int(correct.item()),
+                        seconds=time.perf_counter() - started,
+                        device=device,
+                    )
                     raise Stopped
-                batch = plan.batch(first, recipe.batch_size)
-                images = gather_batch(data.train.images, batch, recipe.crop_padding)  # (B, C, H, W)
-                labels = data.train.labels[batch.order]  # (B,)
-                logits = classifier(images)  # (B, K)
-                loss = F.cross_entropy(logits, labels)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                loss_sum += loss.detach() * len(batch)
-                correct += (logits.argmax(dim=1) == labels).sum()
-        train_loss = loss_sum.item() / count  # the epoch's only wait for the device
+                take_step(
+                    classifier,
+                    optimizer,
+                    data.train,
+                    plan.batch(first, recipe.batch_size),
+                    recipe.crop_padding,
+                    micro_batches,
+                    loss_sum,
+                    correct,
+                )
+                reach("stepped")
+        train_loss = finite(loss_sum.item() / count, recipe, epoch)  # the epoch's only wait for the device
         train_seconds = time.perf_counter() - started
-        if not math.isfinite(train_loss):
-            raise TrainingError(
-                f"train_loss is {train_loss} in epoch {epoch}", f"lower the learning rate (recipe.lr is {recipe.lr})"
-            )
         metrics = {"train_loss": train_loss, "train_acc": correct.item() / count, "lr": lr}
         val_acc = None
         if data.val is not None:
@@ -166,5 +183,17 @@ def run_epochs(
         test = evaluate(classifier, data.test)
         metrics |= {"test_loss": test.loss, "test_acc": test.accuracy}
         metrics |= {"epoch_seconds": time.perf_counter() - started, "images_per_second": count / train_seconds}
-        selection = selection.after(epoch, test_acc=test.accuracy, val_acc=val_acc)
-        yield EpochResult(epoch=epoch, metrics=metrics, predictions=test.predictions, selection=selection)
+        position.advance(position.selection.after(epoch, test_acc=test.accuracy, val_acc=val_acc))
+        reach("epoch-trained")
+        yield EpochResult(epoch=epoch, metrics=metrics, predictions=test.predictions, selection=position.selection)
+
+
+def finite(loss: float, recipe: Recipe, epoch: int) -> float:
+    """Return a training loss as it is.
+
+    Raises:
+        NotFinite: it is infinite or no number.
+    """
+    if not math.isfinite(loss):
+        raise NotFinite(f"train_loss is {loss} in epoch {epoch}", f"lower the learning rate (recipe.lr is {recipe.lr})")
+    return loss

@@ -1,0 +1,56 @@
+"""All that a trial has so far, beside its classifier and its optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from tracker.training.position import Position
+from tracker.training.trial import EpochResult
+from tracker.vision.models import Classifier
+
+
+@dataclass
+class TrialState:
+    """What a trial has so far; with it, the classifier and the optimizer, another process can go on.
+
+    Args:
+        position: given to `run_epochs`, which moves it along.
+        history: of each epoch, the time it was done (milliseconds since 1970) and its metrics, the
+            choice of the epoch among them.
+        predictions: int64, (N,), by the rule that picks their epoch: `best`, `last`, `selected`.
+        best: the weights of the best epoch that can change, on the CPU.
+        seconds: wall time of all attempts, as far as its owner has counted.
+    """
+
+    position: Position = field(default_factory=Position)
+    history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, result: EpochResult, classifier: Classifier, moment_ms: int) -> None:
+        """Take in an epoch that `run_epochs` has just yielded."""
+        # best_acc is kept as a running maximum: a search of runs sees a metric's latest value only.
+        self.history.append((moment_ms, {**result.metrics, **result.selection.metrics()}))
+        self.predictions["last"] = result.predictions
+        if result.is_best:
+            self.predictions["best"] = result.predictions
+            self.best = {name: tensor.to("cpu", copy=True) for name, tensor in changing(classifier).items()}
+        if result.is_selected:
+            self.predictions["selected"] = result.predictions
+
+    def best_weights(self, classifier: Classifier) -> dict[str, Tensor]:
+        """Return the classifier's whole state_dict as it was at the best epoch, on the CPU."""
+        now = {name: tensor.detach().cpu() for name, tensor in classifier.state_dict().items()}
+        return {**now, **self.best}
+
+
+def changing(classifier: Classifier) -> dict[str, Tensor]:
+    """Return the tensors of a classifier's state_dict that training can change: what learns, and all buffers.
+
+    The others come from the source, so a head that is trained alone makes small files.
+    """
+    fixed = {name for name, weight in classifier.named_parameters() if not weight.requires_grad}
+    return {name: tensor.detach() for name, tensor in classifier.state_dict().items() if name not in fixed}
