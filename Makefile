@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test check fix docs ui clean
+.PHONY: demo test soak check fix docs ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tracker sweep --study quickstart
@@ -15,7 +15,11 @@ demo: $(VENV)/.installed
 	@echo "Browse the runs in the MLflow UI:  $(BIN)/tracker ui"
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# What takes minutes, or a cluster: the kills, the soak, Ray.
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "soak or ray"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -28,10 +28,17 @@ EXIT_CODES = {
 
 ENVIRONMENT = {
     "TRACKER_HOME": "Folder for everything kept locally, where `--home` is not given. Default: `./mlruns`.",
+    "TRACKER_STORAGE": "URL of the trial database, where `--storage` is not given. It may hold a password, which an "
+    "argument may not. Default: `trials.db` in the home folder.",
+    "PGPASSWORD": "PostgreSQL's password, for a URL without one; `~/.pgpass` does as well.",
     "MLFLOW_TRACKING_URI": "An MLflow server to log to and read from, instead of the local one.",
     "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN": "Credentials for that server.",
     "MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "How long to "
     "wait for a server. Without them a call that hangs is given up after seconds, and its results wait in the journal.",
+    "RAY_ADDRESS": "The Ray cluster of `--executor ray`, where `--address` is not given.",
+    "RAY_AUTH_MODE, RAY_AUTH_TOKEN": "How that cluster is entered: `token` or `disabled`, and the token.",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "Set by the program for a Ray that it starts itself, which then keeps to the "
+    "loopback address; a value of yours is not looked at.",
     "TORCH_HOME": "Where torch hub's cache lies, in which torchvision's weights are looked for too.",
     "DISPLAY, WAYLAND_DISPLAY": "On Linux, `tracker ui` opens a browser only where one of them is set.",
     "NO_COLOR": "Set to anything: tables and progress without colour.",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side: each keeps to its core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
 
+from tracker.study import faults
 from tracker.study.home import Home
 
 # Properties are tried on the same examples on every machine, however slow it is.
@@ -25,3 +30,6 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine reaches a test."""
     for name in ("TRACKER_HOME", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("TRACKER_STORAGE", faults.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    faults.forget()

@@ -37,7 +37,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Home:
     tracking = StudyTracking(database_uri(home), home, study)
     tracking.open()
     for number, cell in enumerate(study.cells[:3]):
-        run = tracking.cell_run(cell, "a1")
+        run = tracking.cell_run(cell, f"{cell.id}-a1")
         run.log_metrics({"best_acc": 0.9 + 0.01 * number, "last_acc": 0.8})
         run.finish("FINISHED")
     tracking.finish("FINISHED")

@@ -17,8 +17,10 @@ from tracker.ledger.ledger import Ledger
 from tracker.study.errors import UsageError
 from tracker.study.home import Home
 from tracker.study.load import load_study
-from tracker.sweep import checkup
-from tracker.sweep.checkup import Finding, check_up, server_version
+from tracker.sweep.checkup import machine
+from tracker.sweep.checkup.finding import Finding
+from tracker.sweep.checkup.report import check_up
+from tracker.sweep.checkup.stores import server_version
 from tracker.tracking import server
 
 
@@ -98,8 +100,8 @@ def test_an_unknown_study_is_wrong_usage(home: Home) -> None:
 def test_packages_are_held_against_the_declared_bounds(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version below the bound in the package's metadata, and a package that is not there, are problems."""
     declared = [requirement for requirement in metadata.requires("norm-tracker") or [] if "torch>=" not in requirement]
-    monkeypatch.setattr(checkup.metadata, "requires", lambda _: [*declared, "torch>=99"])
-    monkeypatch.setattr(checkup, "PACKAGES", ("torch", "click"))
+    monkeypatch.setattr(machine.metadata, "requires", lambda _: [*declared, "torch>=99"])
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "click"))
     (finding,) = found(home, "torch")
     assert (finding.level, finding.cure) == ("problem", "pip install --upgrade 'torch>=99'")
     assert finding.message == f"{metadata.version('torch')}; needed: >=99"
@@ -130,11 +132,11 @@ def test_cells_without_a_living_worker_are_a_warning(home: Home) -> None:
     """Expired leases are counted, with the command that runs the cells again."""
     with Ledger.local(home, lease_seconds=0.05) as ledger:
         ledger.enroll(load_study("quickstart"))
-        ledger.claim("quickstart", "gone")
+        ledger.leases.claim("quickstart", "gone")
     time.sleep(0.06)
     about, lost = found(home, "trials")
     assert (about.level, lost.level) == ("ok", "warning")
-    assert "schema 0001, wal mode, 1 studies, 24 cells" in about.message
+    assert "schema 0002, wal mode, 1 studies, 24 cells" in about.message
     assert "1 of 24 cells are RUNNING without a living worker" in lost.message
     assert lost.cure == "tracker sweep --study quickstart"
 

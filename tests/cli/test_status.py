@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import UsageError
+from tracker.study.failures import Failure
 from tracker.study.home import Home
 from tracker.study.load import load_study, parse_study
 
@@ -32,16 +33,18 @@ def run(home: Home, *arguments: str) -> Result:
 
 @pytest.fixture
 def busy(home: Home) -> Home:
-    """A home with one study: a cell done, one failed, one whose worker is lost, one running, four waiting."""
-    with Ledger.local(home, lease_seconds=0.05) as brief, Ledger.local(home, lease_seconds=600) as ledger:
+    """A home with one study: a cell done, one failed, one cancelled, one running, four waiting."""
+    with Ledger.local(home, lease_seconds=600) as ledger:
+        leases = ledger.leases
         ledger.enroll(parse_study(DOCUMENT, file="small.yaml"))
-        done, failed = ledger.claim("small", "host-1"), ledger.claim("small", "host-1")
+        done, failed = leases.claim("small", "host-1"), leases.claim("small", "host-1")
         assert done is not None and failed is not None
-        ledger.complete(done, {"best_acc": 0.8765, "last_acc": 0.5}, "a-run", 1.0)
-        ledger.fail(failed, "TrainingError", "loss is [red]not finite[/red]\nsecond line")
-        assert brief.claim("small", "host-2") is not None
-        assert ledger.claim("small", "host-3") is not None
-    time.sleep(0.06)
+        leases.complete(done, {"best_acc": 0.8765, "last_acc": 0.5}, "a-run", 1.0)
+        leases.fail(failed, Failure("not-finite", "NotFinite", "loss is [red]not finite[/red]\nsecond line"))
+        running = leases.claim("small", "host-3")
+        assert running is not None
+        leases.renew(running, last_epoch=41)
+        ledger.cancel("small", [ledger.rows("small")[3].cell_id])
     return home
 
 
@@ -65,13 +68,13 @@ def test_nothing_run_yet_is_an_empty_list_in_json(home: Home) -> None:
 
 
 def test_studies_are_listed_with_their_counts(busy: Home) -> None:
-    """One line a study: cells in all, and how many are done, running, lost, failed and waiting."""
+    """One line a study: cells in all, and how many are done, running, lost, failed, cancelled and waiting."""
     result = run(busy)
     (line,) = [line for line in result.stdout.splitlines() if "small" in line]
-    assert line.split()[:7] == ["small", "8", "1", "1", "1", "1", "4"]
+    assert line.split()[:8] == ["small", "8", "1", "1", "–", "1", "1", "4"]
     (study,) = json.loads(run(busy, "--format", "json").stdout)["studies"]
-    counts = {key: study[key] for key in ("cells", "complete", "running", "lost", "failed", "waiting")}
-    assert counts == {"cells": 8, "complete": 1, "running": 1, "lost": 1, "failed": 1, "waiting": 4}
+    counts = {key: study[key] for key in ("cells", "complete", "running", "lost", "failed", "cancelled", "waiting")}
+    assert counts == {"cells": 8, "complete": 1, "running": 1, "lost": 0, "failed": 1, "cancelled": 1, "waiting": 4}
     assert study["last_activity"].endswith("+00:00")
 
 
@@ -80,11 +83,34 @@ def test_every_cell_of_a_study_is_shown(busy: Home) -> None:
     result = run(busy, "--study", "small")
     lines = [line for line in result.stdout.splitlines() if "resnet18/" in line]
     assert len(lines) == 8
-    assert lines[0].split()[:6] == ["resnet18/digits/pretrain/seed=1", "done", "87.65", "%", "1", "host-1"]
-    assert "failed" in lines[1] and "TrainingError: loss is [red]not finite[/red]" in lines[1]
+    assert lines[0].split()[:7] == ["resnet18/digits/pretrain/seed=1", "done", "100/100", "87.65", "%", "1", "host-1"]
+    assert "failed" in lines[1] and "not-finite: loss is [red]not finite[/red]" in lines[1]
     assert "second line" not in result.stdout
-    assert [line.split()[1] for line in lines[2:]] == ["lost", "running", *["waiting"] * 4]
-    assert result.stderr == "small: 8 cells: 1 done, 1 running, 1 lost, 1 failed, 4 waiting\n"
+    assert [line.split()[1:3] for line in lines[2:5]] == [
+        ["running", "42/100"],
+        ["cancelled", "0/100"],
+        ["waiting", "0/100"],
+    ]
+    assert result.stderr == "small: 8 cells: 1 done, 1 running, 1 failed, 1 cancelled, 4 waiting\n"
+
+
+def test_a_lost_cell_is_taken_back(home: Home) -> None:
+    """Its worker is silent for longer than its lease: it waits again, and that is said."""
+    with Ledger.local(home, lease_seconds=0.05) as ledger:
+        ledger.enroll(parse_study(DOCUMENT, file="small.yaml"))
+        assert ledger.leases.claim("small", "host-2") is not None
+    time.sleep(0.06)
+    result = run(home, "--study", "small")
+    assert "mended: resnet18/digits/pretrain/seed=1: its worker host-2 is gone; it waits again" in result.stderr
+    assert "8 waiting" in result.stderr
+
+
+def test_a_paused_study_is_said_to_be(busy: Home) -> None:
+    """With who paused it, and how it goes on."""
+    with Ledger.local(busy) as ledger:
+        ledger.pause("small", "by ann on earth")
+    for arguments in ((), ("--study", "small")):
+        assert "small is paused by ann on earth: tracker sweep --study small --resume" in run(busy, *arguments).stderr
 
 
 def test_json_of_a_study_is_complete_and_alone(busy: Home) -> None:
@@ -92,7 +118,13 @@ def test_json_of_a_study_is_complete_and_alone(busy: Home) -> None:
     result = run(busy, "--study", "small", "--format", "json")
     document = json.loads(result.stdout)
     assert result.stderr == ""
-    assert [cell["status"] for cell in document["cells"]] == ["done", "failed", "lost", "running", *["waiting"] * 4]
+    assert [cell["status"] for cell in document["cells"]] == [
+        "done",
+        "failed",
+        "running",
+        "cancelled",
+        *["waiting"] * 4,
+    ]
     first = document["cells"][0]
     assert first["cell_id"] == parse_study(DOCUMENT, file="small.yaml").cells[0].id
     assert first["point"] == {"normalization": "pretrain", "seed": 1}

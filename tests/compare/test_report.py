@@ -34,7 +34,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory, small: Study) -> Iterator[str]
     tracking = StudyTracking(uri, home, small)
     tracking.open()
     for cell in small.cells:
-        run = tracking.cell_run(cell, "a1", {"tracker.test_images": "360"})
+        run = tracking.cell_run(cell, f"{cell.id}-a1", {"tracker.test_images": "360"})
         top = ACCURACY[cell.recipe.normalization] + 0.01 * cell.recipe.seed
         for epoch, accuracy in enumerate((top, top - 0.05)):
             run.log_epoch(epoch, {"test_acc": accuracy})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
-from tests.ledger.conftest import MakeStudy, trials_of
+import pytest
+
+from tests.ledger.conftest import MakeStudy, let_go, start, trials_of
 from tracker.ledger.ledger import Ledger
+from tracker.study.failures import RetryPolicy
 
 DRAIN = """
 import json, sys, time
@@ -20,8 +21,8 @@ done = []
 with Ledger(sys.argv[1]) as ledger:
     print("ready", flush=True)
     sys.stdin.readline()
-    while (claim := ledger.claim("small", sys.argv[2])) is not None:
-        ledger.complete(claim, {"best_acc": 0.5}, f"run-{claim.cell_id}", 0.0)
+    while (claim := ledger.leases.claim("small", sys.argv[2])) is not None:
+        ledger.leases.complete(claim, {"best_acc": 0.5}, f"run-{claim.cell_id}", 0.0)
         done.append(claim.cell_id)
         time.sleep(0.01)  # the others' turn
 print(json.dumps(done))
@@ -39,41 +40,40 @@ HOLD = """
 import sys, time
 from tracker.ledger.ledger import Ledger
 ledger = Ledger(sys.argv[1], lease_seconds=1.0)
-print(ledger.claim("small", "victim").cell_id, flush=True)
+print(ledger.leases.claim("small", "victim").cell_id, flush=True)
 time.sleep(60)
 """
 
 DIE_INSIDE = """
-import os, signal, sys
+import os, sys
 from tracker.ledger.ledger import Ledger
-from tracker.ledger.trials import Trials
-ledger = Ledger(sys.argv[1])
-claim = ledger.claim("small", "victim")
-bring = Trials.bring
-def bring_and_die(*arguments):
-    bring(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-Trials.bring = bring_and_die
-ledger.complete(claim, {"best_acc": 0.5}, "run", 0.0)
+from tracker.study.failures import Failure, RetryPolicy
+leases = Ledger(sys.argv[1], policy=RetryPolicy(wait_seconds=0.0)).leases
+claim = leases.claim("small", "victim")
+actions = {
+    "claim": lambda: leases.claim("small", "victim"),
+    "complete": lambda: leases.complete(claim, {"best_acc": 0.5}, "run", 0.0),
+    "fail": lambda: leases.fail(claim, Failure("exception", "ValueError", "no")),
+    "release": lambda: leases.release(claim, last_epoch=3),
+    "reclaim": lambda: leases.reclaim_worker("small", "victim"),
+}
+os.environ["TRACKER_FAULT"] = "row-changed=kill"
+actions[sys.argv[2]]()
 """
 
-
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a process that runs a script."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def let_go(process: subprocess.Popen[str]) -> None:
-    """Send the line a script waits for."""
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
+ENROLL = """
+import sys
+from tracker.ledger.ledger import Ledger
+from tracker.study.load import parse_study
+axes = {"model": ["resnet18"], "normalization": ["pretrain"], "seed": [int(seed) for seed in sys.argv[2:]]}
+recipe = {"dataset": "digits", "source": "random", "epochs": 2}
+study = parse_study({"name": "small", "question": "Which?", "recipe": recipe, "axes": axes}, file="study of a test")
+with Ledger(sys.argv[1]) as ledger:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    enrolled = ledger.enroll(study)
+    print(enrolled.new + enrolled.kept)
+"""
 
 
 def test_four_processes_run_every_cell_exactly_once(url: str, make_study: MakeStudy) -> None:
@@ -103,9 +103,9 @@ def test_four_processes_run_every_cell_exactly_once(url: str, make_study: MakeSt
         assert ledger.mend("small") == []
 
 
-def test_four_processes_can_open_a_fresh_database_at_once(url: str) -> None:
+def test_four_processes_can_open_a_fresh_database_at_once(empty_url: str) -> None:
     """Whoever comes first makes the tables; the others wait, and nobody fails."""
-    openers = [start(OPEN, url) for _ in range(4)]
+    openers = [start(OPEN, empty_url) for _ in range(4)]
     for opener in openers:
         let_go(opener)
     assert [opener.communicate(timeout=60) for opener in openers] == [("0\n", "")] * 4
@@ -113,7 +113,7 @@ def test_four_processes_can_open_a_fresh_database_at_once(url: str) -> None:
 
 def test_a_killed_worker_loses_its_cell_but_nothing_is_lost(url: str, make_study: MakeStudy) -> None:
     """After SIGKILL the cell is taken back when its lease has run out, and another worker completes it."""
-    with Ledger(url) as ledger:
+    with Ledger(url, policy=RetryPolicy(wait_seconds=0.0)) as ledger:
         ledger.enroll(make_study())
         victim = start(HOLD, url)
         assert victim.stdout is not None
@@ -122,25 +122,48 @@ def test_a_killed_worker_loses_its_cell_but_nothing_is_lost(url: str, make_study
         victim.communicate()
         assert ledger.counts("small").running == 1
         deadline = time.monotonic() + 10
-        while not (lost := ledger.reclaim_expired("small")):
+        while not (lost := ledger.leases.reclaim_expired("small")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert [(row.cell_id, row.worker) for row in lost] == [(cell_id, "victim")]
-        while (claim := ledger.claim("small", "successor")) is not None:
-            ledger.complete(claim, {"best_acc": 0.5}, None, 0.0)
+        while (claim := ledger.leases.claim("small", "successor")) is not None:
+            ledger.leases.complete(claim, {"best_acc": 0.5}, None, 0.0)
         assert {row.cell_id: row.attempts for row in ledger.rows("small")}[cell_id] == 2
     assert Counter(trial.state.name for trial in trials_of(url)) == {"COMPLETE": 4}
 
 
-def test_a_kill_between_row_and_trial_leaves_neither(url: str, make_study: MakeStudy) -> None:
-    """A process killed after it wrote both, before the transaction ended, has written nothing."""
+@pytest.mark.parametrize("action", ["claim", "complete", "fail", "release", "reclaim"])
+def test_a_kill_between_row_and_trial_leaves_neither(url: str, make_study: MakeStudy, action: str) -> None:
+    """A process killed between the two writes of a transaction has written nothing."""
     with Ledger(url) as ledger:
         ledger.enroll(make_study())
-        victim = start(DIE_INSIDE, url)
+        victim = start(DIE_INSIDE, url, action)
         _, errors = victim.communicate(timeout=60)
         assert (victim.returncode, errors) == (-signal.SIGKILL, "")
-        row = ledger.rows("small")[0]
-        assert (row.state, row.worker, row.metrics) == ("RUNNING", "victim", None)
-        assert trials_of(url)[0].state.name == "RUNNING"
+        row, *others = ledger.rows("small")
+        assert (row.state, row.worker, row.metrics, row.failures) == ("RUNNING", "victim", None, 0)
+        assert (row.attempts, row.last_epoch, row.failure_class) == (1, None, None)
+        assert {other.state for other in others} == {"WAITING"}
+        assert [trial.state.name for trial in trials_of(url)] == ["RUNNING"] + ["WAITING"] * 3
         assert trials_of(url)[0].user_attrs.keys() == {"cell_id", "cell"}
+        assert ledger.mend("small") == []
+        assert [lost.worker for lost in ledger.leases.reclaim_worker("small", "victim")] == ["victim"]
+
+
+def test_two_enrollments_at_once_make_one_grid(url: str) -> None:
+    """Two sweeps that start the same study together, one with more seeds, end with the grid of whoever came last."""
+    few, many = start(ENROLL, url, "1", "2", "3"), start(ENROLL, url, *map(str, range(1, 61)))
+    for sweep in (few, many):
+        assert sweep.stdout is not None
+        assert sweep.stdout.readline() == "ready\n"
+    for sweep in (few, many):
+        let_go(sweep)
+    assert [sweep.communicate(timeout=60) for sweep in (few, many)] == [("3\n", ""), ("60\n", "")]
+    with Ledger(url) as ledger:
+        everything, grid = ledger.rows("small", in_grid=False), ledger.rows("small")
+        assert len(everything) == len({row.cell_id for row in everything}) == 60
+        document = ledger.definition("small")
+        assert document is not None
+        assert len(grid) == len(document["axes"]["seed"])
+        assert len(trials_of(url)) == len(grid)
         assert ledger.mend("small") == []

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import create_engine
+
+from tests.ledger.conftest import postgresql  # noqa: F401
 
 STUDY = """
 question: Does a small study run whole?
@@ -64,3 +68,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subproc
     study.write_text(STUDY)
     home = folder / "mlruns"
     return home, study, run_tracker(home, "sweep", "--study", str(study), "--workers", "2")
+
+
+@pytest.fixture
+def empty_postgresql(postgresql: str) -> str:  # noqa: F811
+    """The URL of an empty PostgreSQL database."""
+    name = f"t{uuid4().hex}"
+    engine = create_engine(postgresql.format(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return postgresql.format(database=name)

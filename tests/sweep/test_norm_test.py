@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import torchvision
 from tests.vision.raw_files import write_raw
 from tracker.study.home import Home
 from tracker.study.load import load_study
-from tracker.sweep.cell import ARTIFACTS, Workbench, train_cell
 from tracker.sweep.preflight import preflight
+from tracker.sweep.workers.cell import ARTIFACTS, Attempt, Workbench, train_cell
+from tracker.sweep.workers.disk import DiskGuard
+from tracker.sweep.workers.durable import Keeping
 from tracker.vision.checkpoint import read_checkpoint
 from tracker.vision.datasets import raw_folder
 from tracker.vision.statistics import PUBLISHED
@@ -36,9 +38,12 @@ class Recorder:
         self.tags: dict[str, str] = {}
         self.datasets: list[tuple[str, str]] = []
 
-    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], time: int | None = None) -> None:
         assert epoch == len(self.epochs)
         self.epochs.append(dict(metrics))
+
+    def log_history(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        assert not history
 
     def log_file(self, path: Path, folder: str = "") -> None:
         target = self.folder / folder / path.name
@@ -52,6 +57,17 @@ class Recorder:
         self, name: str, fingerprint: str, context: str = "train", profile: Mapping[str, Any] | None = None
     ) -> None:
         self.datasets.append((name, context))
+
+
+def undisturbed(folder: Path) -> Attempt:
+    """An attempt at a cell that nothing happens to."""
+    guard = DiskGuard(folder, 0, stop=lambda: False, tell=lambda reason: None)
+    return Attempt(
+        number=1, last_epoch=None, micro_batches=1, keep="both",
+        keeping=Keeping(folder, lambda: None, guard, None, 600, say=lambda text: None),
+        stop=lambda: False, durable=lambda epoch: None,
+        on_resume=lambda done, origin: None, on_epoch=lambda result: None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -87,7 +103,7 @@ def test_the_reference_grid_runs_small(
     for cell in study.cells:
         setting = cell.recipe.normalization
         run = Recorder(tmp_path / setting)
-        outcome = train_cell(cell, bench, run, on_epoch=lambda result: None, stop=lambda: False)
+        outcome = train_cell(cell, bench, run, undisturbed(home.make(home.work / cell.id)))
         losses[setting] = run.epochs[0]["train_loss"]
         assert outcome.metrics["best_acc"] == run.epochs[0]["test_acc"]
         assert run.datasets == [(dataset, "train"), (dataset, "test")]

@@ -8,7 +8,20 @@ import time
 import pytest
 from rich.console import Console
 
-from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, EpochDone, Event, Notice, WorkerEnded
+from tracker.sweep.events import (
+    CellDone,
+    CellFailed,
+    CellReleased,
+    CellResumed,
+    CellStarted,
+    EpochDone,
+    Event,
+    MlflowAway,
+    Notice,
+    WorkerEnded,
+    WorkerHeld,
+    WorkerLeft,
+)
 from tracker.sweep.progress import Tally, clock, make_display
 
 
@@ -55,7 +68,7 @@ def test_time_left_comes_from_epochs_then_from_cells() -> None:
     tally.add(started("b"))
     tally.add(epoch("b", 4, 1.0))
     assert tally.remaining() == 5 * 1.0 + 30.0
-    tally.add(CellFailed("b", "b", "TrainingError", "nan"))
+    tally.add(CellFailed("b", "b", "not-finite", "NotFinite", "nan"))
     assert tally.remaining() == 30.0
     tally.add(done("c", 10.0))
     assert tally.remaining() == 0.0
@@ -73,8 +86,17 @@ EVENTS: list[Event] = [
     epoch("a", 0, 2.0),
     Notice("[bold]brackets[/] stay"),
     done("a", 30.0),
-    CellFailed("b", "name of b", "TrainingError", "train_loss is nan"),
-    CellReleased("c", "name of c"),
+    CellFailed("b", "name of b", "not-finite", "NotFinite", "train_loss is nan"),
+    CellFailed("d", "name of d", "out-of-memory", "OutOfMemoryError", "no room", again_in=70.0),
+    CellResumed("d", "name of d", 3, 10, "the artifact store"),
+    CellReleased("c", "name of c", "the study is paused by me"),
+    WorkerHeld("w-3", "the disk is full"),
+    WorkerHeld("w-3", None),
+    WorkerLeft("w-4", "cuda:1", "device"),
+    MlflowAway("w-1", 4),
+    MlflowAway("w-2", 2),
+    MlflowAway("w-1", 0),
+    MlflowAway("w-2", 0),
     WorkerEnded("w-1", -9),
     WorkerEnded("w-2", 0),
 ]
@@ -92,12 +114,40 @@ def test_what_matters_is_said_on_terminals_and_in_logs(terminal: bool) -> None:
                 time.sleep(0.3)  # bars are drawn ten times a second
     text = out.getvalue()
     assert "[1/3] name of a: best_acc 75.00%, last_acc 50.00%, 0:30" in text
-    assert "[2/3] name of b: FAILED (TrainingError): train_loss is nan" in text
-    assert "name of c: stopped, will run again" in text
+    assert "[2/3] name of b: FAILED (not-finite, NotFinite): train_loss is nan" in text
+    assert "name of d: an attempt failed (out-of-memory, OutOfMemoryError): no room; again in 1:10" in text
+    assert "name of d: goes on after epoch 3/10 (state from the artifact store)" in text
+    assert "name of c: given back where it stands (the study is paused by me)" in text
+    assert "worker w-3 waits: the disk is full" in text
+    assert "worker w-3 goes on" in text
+    assert "worker w-4 leaves cuda:1: the device failed" in text
+    assert text.count("MLflow does not answer") == 1
+    assert text.count("MLflow has everything again") == 1
     assert "[bold]brackets[/] stay" in text
     assert "worker w-1 died (killed by signal 9)" in text
     assert "w-2" not in text
     assert ("name of a" in text and "test_acc 50.00% ETA 0:18" in text) or not terminal
+
+
+def test_the_bar_says_how_many_results_wait() -> None:
+    """While MLflow is away the overall bar counts what every worker holds back."""
+    tally = Tally(total=2, workers=2)
+    assert tally.note == "cells"
+    tally.add(MlflowAway("a", 3))
+    tally.add(MlflowAway("b", 2))
+    assert "5 results wait" in tally.note
+    tally.add(MlflowAway("a", 0))
+    tally.add(MlflowAway("b", 0))
+    assert tally.note == "cells"
+
+
+def test_an_attempt_that_is_tried_again_is_not_counted_as_failed() -> None:
+    """Only a cell that has used up its attempts counts."""
+    tally = Tally(total=2, workers=1)
+    tally.add(CellFailed("a", "a", "lost-worker", "WorkerLost", "gone", again_in=5.0))
+    assert tally.failed == 0
+    tally.add(CellFailed("a", "a", "lost-worker", "WorkerLost", "gone"))
+    assert tally.failed == 1
 
 
 def test_a_log_gets_no_control_characters() -> None:

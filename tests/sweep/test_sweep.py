@@ -216,19 +216,22 @@ baseline: minmax
 """
     )
     done = run_tracker(home, "sweep", "--study", str(study), code=1)
-    assert "FAILED (TrainingError): train_loss is" in done.stderr
-    assert "1 of 2 cells are not done" in done.stderr
+    assert "FAILED (not-finite, NotFinite): train_loss is" in done.stderr
+    assert "1 cells failed" in done.stderr
+    assert "tracker retry --study wild --failed" in done.stderr
     assert "failed" in done.stdout
     rows = {row.state: row for row in ledger_rows(home, "wild")}
     assert set(rows) == {"FAIL", "COMPLETE"}
-    assert rows["FAIL"].failure_kind == "TrainingError"
+    assert rows["FAIL"].failure_kind == "NotFinite"
     by_status = {run.status: run for run in runs_of(home, "wild")}
     assert set(by_status) == {"FAILED", "FINISHED"}
-    assert "TrainingError" in artifact(home, by_status["FAILED"], "traceback.txt").read_text()
+    assert "NotFinite" in artifact(home, by_status["FAILED"], "traceback.txt").read_text()
     shown = run_tracker(home, "compare", "--format", "json")
     assert "failed" in shown.stdout
     again = run_tracker(home, "sweep", "--study", str(study), "--dry-run")
-    assert "1 done, 1 to do" in again.stdout  # failed is not done
+    assert "1 done, 1 failed, 0 to do" in again.stdout
+    run_tracker(home, "retry", "--study", "wild", "--failed")
+    assert "1 done, 1 to do" in run_tracker(home, "sweep", "--study", str(study), "--dry-run").stdout
 
 
 LONG_STUDY = """
@@ -298,7 +301,7 @@ def test_stopped_by_ctrl_c_nothing_stays_running(long_sweep: tuple[Path, subproc
     assert children
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
-    assert "the same command goes on" in log.read_text()
+    assert "the same command goes on where the cells stand" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert {row.state for row in ledger_rows(home, "long")} == {"WAITING"}
     assert {run.status for run in runs_of(home, "long")} == {"KILLED"}
@@ -326,4 +329,5 @@ def test_a_worker_killed_by_sigkill_loses_nothing(long_sweep: tuple[Path, subpro
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 1
     assert "died (killed by signal 9)" in log.read_text()
-    assert [run.status for run in runs_of(home, "long")] == ["KILLED", "KILLED"]
+    assert [run.status for run in runs_of(home, "long")] == ["KILLED"]
+    assert "goes on after epoch" in log.read_text()

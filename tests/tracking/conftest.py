@@ -17,7 +17,7 @@ from tracker.tracking import server
 def served_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home whose server runs. Its path has a blank and a percent sign, as paths may."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    home = Home(tmp_path_factory.mktemp("a 50%20home") / "mlruns")
+    home = Home(tmp_path_factory.mktemp("a 50% home") / "mlruns")
     server.start(home)
     yield home
     server.stop(home)

@@ -11,21 +11,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
+from tracker.study.load import parse_study
 from tracker.tracking import server
 from tracker.tracking.client import connect
 from tracker.tracking.delivery import ENDED_TAG
 from tracker.tracking.events import Data, Event, File, Finish, Metrics, Open, Tags, from_line, to_line
-from tracker.tracking.journal import Journal, replay
+from tracker.tracking.journal import Journal, held_journals, left_journals
+from tracker.tracking.process import read_record
+from tracker.tracking.replay import replay
 from tracker.tracking.run import open_run
+from tracker.tracking.writing import StudyTracking
 
 DEAD = "http://127.0.0.1:9"
 
@@ -33,7 +40,7 @@ texts = st.text(max_size=20)
 tags = st.dictionaries(texts, texts, max_size=3)
 times = st.integers(0, 2**50)
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Open, texts, texts, texts, texts, times, tags, tags, tags),
+    st.builds(Open, texts, texts, texts, texts, times, tags, tags, tags, times, st.booleans()),
     st.builds(Metrics, times, times, st.dictionaries(texts, st.floats(allow_nan=False), max_size=3)),
     st.builds(Tags, tags),
     st.builds(Data, texts, texts, texts, texts, texts),
@@ -206,6 +213,19 @@ def test_journals_of_living_processes_are_left_alone(home: Home, uri: str) -> No
     assert list(home.journal.iterdir()) == []
 
 
+def test_journals_are_told_apart_by_whether_somebody_writes_them(home: Home) -> None:
+    """A living process holds its journal; one that is left behind is named with its run; looking changes nothing."""
+    assert (held_journals(home), left_journals(home)) == (frozenset(), {})
+    open_run(DEAD, home, "away", "left", "left-1").finish("FINISHED")
+    living = open_run(DEAD, home, "away", "living", "living-1")
+    before = {path: path.read_bytes() for path in home.journal.iterdir()}
+    assert held_journals(home) == {"living-1"}
+    assert left_journals(home) == {"left": "left-1"}
+    assert {path: path.read_bytes() for path in home.journal.iterdir()} == before
+    living.log_epoch(0, {"loss": 1.0})
+    assert living.pending == 2
+
+
 def test_what_mlflow_refuses_is_set_aside_and_named(home: Home, uri: str, caplog: pytest.LogCaptureFixture) -> None:
     """A run deleted in the UI while it trains: the training goes on, and its journal is kept under `.refused`."""
     run = open_run(uri, home, "refused", "one", "refused-1")
@@ -232,19 +252,47 @@ class Outage:
 
     home: Home
     uri: str
+    revived: list[bool]
     same_port: bool
+    processes: int
     run_id: str
     journaled: list[tuple[int, float, int]]
     longest: float
     artifact: str
     killed_while_away: str
+    offline_home: Home
+    offline: list[tuple[int, float, int]]
+
+
+def run_a_cell_without_a_server(home: Home, uri: str) -> list[tuple[int, float, int]]:
+    """Open, log 100 epochs and finish while nothing listens; return (step, value, time) of each."""
+    document = {
+        "name": "offline",
+        "question": "Does it matter?",
+        "recipe": {"model": "resnet18", "dataset": "digits"},
+        "axes": {"normalization": ["pretrain"], "seed": [1]},
+    }
+    study = parse_study(document, file="offline.yaml")
+    run = StudyTracking(uri, home, study).cell_run(study.cells[0], "offline-1", {"worker": "alone"})
+    logged = []
+    for epoch in range(100):
+        moment = run.log_epoch(epoch, {"loss": 1 / (epoch + 1), "acc": epoch / 100})
+        logged.append((epoch, 1 / (epoch + 1), moment))
+    run.set_tags({"note": "done"})
+    assert run.pending == 102
+    assert run.finish("FINISHED") is False
+    return logged
 
 
 @pytest.fixture(scope="module")
 def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
-    """Three epochs with the server, three after its SIGKILL, four after its restart; another process dies meanwhile."""
-    home = Home(tmp_path_factory.mktemp("outage") / "mlruns")
-    first = server.start(home)
+    """Three epochs with the server, three after its SIGKILL, four after its restart; another process dies meanwhile.
+
+    The home's path looks as if it were encoded, as paths may.
+    """
+    home = Home(tmp_path_factory.mktemp("an out%20age") / "mlruns")
+    offline_home = Home(home.root.parent / "another")
+    first = server.start(home, lasting=False)
     assert first.uri is not None
     assert first.pid is not None
     run = open_run(first.uri, home, "outage", "survivor", "survivor-1", params={"lr": 0.1})
@@ -256,7 +304,11 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
                 os.killpg(first.pid, signal.SIGKILL)
                 log_in_a_process_that_is_killed(home, first.uri, "outage", "killed-1", epochs=5)
             if epoch == 6:
-                second = server.start(home)
+                offline = run_a_cell_without_a_server(offline_home, first.uri)
+                with ThreadPoolExecutor(2) as pool:
+                    revived = list(pool.map(lambda _: server.revive(home, run.uri), range(2)))
+                record = read_record(home)
+                assert record is not None
             started = time.monotonic()
             run.log_epoch(epoch, {"loss": 1 / (epoch + 1), "acc": epoch / 10})
             longest = max(longest, time.monotonic() - started)
@@ -278,16 +330,45 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
         found = connect(first.uri).search_runs([run.experiment_id], "tags.`tracker.attempt` = 'killed-1'")
         assert len(found) == 1
         yield Outage(
-            home, first.uri, second.uri == first.uri, run.run_id, journaled, longest, Path(path).read_text(),
-            found[0].info.run_id,
+            home, first.uri, revived, record.uri == first.uri and not record.lasting, len(record.members()),
+            run.run_id, journaled, longest, Path(path).read_text(), found[0].info.run_id, offline_home, offline,
         )  # fmt: skip
     finally:
         server.stop(home)
 
 
-def test_a_restarted_server_answers_at_its_old_address(outage: Outage) -> None:
-    """Clients that outlived the server find the new one."""
+def test_a_server_that_died_is_brought_back_once_at_its_address(outage: Outage) -> None:
+    """Of those who ask for it at once one starts it; clients that outlived it find it, and it ends as it would have."""
+    assert outage.revived == [True, True]
     assert outage.same_port
+    assert outage.processes == 2
+
+
+def test_a_run_without_a_server_arrives_whole_in_a_few_calls(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the server gone from before the run opens until after it ends, every epoch arrives once, time intact."""
+    calls = []
+    request = requests.Session.request
+
+    def counted(session: requests.Session, method: str, url: str, **rest: Any) -> requests.Response:
+        calls.append(url)
+        return request(session, method, url, **rest)
+
+    monkeypatch.setattr(requests.Session, "request", counted)
+    assert len(left_journals(outage.offline_home)) == 1
+    copy = outage.offline_home.journal / "offline-1.jsonl"
+    content = copy.read_bytes()
+    for _ in range(2):  # a second delivery changes nothing
+        copy.write_bytes(content)
+        calls.clear()
+        replayed = replay(outage.offline_home, outage.uri)
+        assert (len(replayed.delivered), replayed.pending, replayed.problems) == (1, (), ())
+        assert 0 < len(calls) <= 10
+    experiment = connect(outage.uri).get_experiment_by_name("offline")
+    (run,) = connect(outage.uri).search_runs([experiment.experiment_id])
+    assert points(outage.uri, run.info.run_id, "loss") == outage.offline
+    assert len(points(outage.uri, run.info.run_id, "acc")) == 100
+    assert (run.info.status, run.data.tags["note"], run.data.params["model"]) == ("FINISHED", "done", "resnet18")
+    assert run.data.metrics["acc"] == 0.99
 
 
 def test_nothing_is_lost_or_doubled_by_the_death_of_the_server(outage: Outage) -> None:

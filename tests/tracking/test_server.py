@@ -78,6 +78,22 @@ def test_a_session_of_its_own_ends_with_the_last_user_also_on_errors(home: Home)
     assert connect(server.reading_uri(home)).get_experiment_by_name("Default") is not None
 
 
+def test_only_the_own_server_is_revived(
+    served_home: Home, home: Home, uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a foreign address it is only said whether it answers; one that a stranger has taken is not had back."""
+    assert server.revive(served_home, uri) is True
+    assert server.revive(home, uri) is True
+    assert server.revive(home, "http://127.0.0.1:9") is False
+    assert not home.server.exists()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        dead = Record(pid=2**22 + 1, created=1.0, port=stranger.getsockname()[1], version="3", lasting=True)
+        home.make(home.server)
+        write_record(home, dead)
+        assert server.revive(home, dead.uri) is False
+    assert "does not come back" in caplog.text
+
+
 def test_stop_is_idempotent(home: Home) -> None:
     """Stopping what does not run is no error."""
     assert server.stop(home) is False

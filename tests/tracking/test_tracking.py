@@ -6,7 +6,9 @@ import math
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,10 +21,14 @@ from tracker.study.recipe import RECIPE_KEYS
 from tracker.study.study import Study
 from tracker.tracking import reading
 from tracker.tracking.client import connect
+from tracker.tracking.delivery import ENDED_TAG
+from tracker.tracking.ending import end_run, open_runs, runs_by_key
 from tracker.tracking.environment import environment_tags, git_state
+from tracker.tracking.events import Status
 from tracker.tracking.run import MAX_TAG, NOTE, open_run
+from tracker.tracking.sharing import Company
 from tracker.tracking.view import VIEW_TAG, describe_study, experiment_url, run_url
-from tracker.tracking.writing import SOURCES, StudyTracking, document_tags, read_document
+from tracker.tracking.writing import SOURCES, StudyTracking, document_tags, read_document, study_key
 
 
 def test_a_study_and_its_cells_come_back_as_they_were_logged(
@@ -92,12 +98,37 @@ def test_a_second_sweep_goes_on_with_the_same_study_run(home: Home, uri: str, st
     second.finish("FINISHED")
 
 
-def test_two_processes_may_sweep_one_study(home: Home, uri: str, study: Study) -> None:
-    """The second finds the same experiment and the same study run, and neither breaks the other."""
+def test_the_last_of_two_sweeps_ends_the_study(home: Home, uri: str, study: Study) -> None:
+    """Sweeps of a study at once share its run: RUNNING until the last has finished, and ended as that one says."""
     first, second = StudyTracking(uri, home, study), StudyTracking(uri, home, study)
     assert first.open() == second.open()
-    assert first.finish("FINISHED")
     assert second.finish("FINISHED")
+    assert reading.read_study(uri, study.name).state == "RUNNING"
+    first.note("still at it")
+    assert first.finish("KILLED")
+    assert reading.read_study(uri, study.name).state == "KILLED"
+    assert list(home.journal.iterdir()) == []
+
+
+def test_those_who_leave_at_once_do_not_leave_it_to_each_other(tmp_path: Path) -> None:
+    """However they interleave, at least one of those who leave knows that nobody is left; nobody does before."""
+    for _ in range(20):
+        company = [Company(tmp_path, "run") for _ in range(4)]
+        for one in company:
+            one.join()
+        watcher = Company(tmp_path, "run")
+        with watcher.last_out() as alone:
+            assert not alone
+        together = threading.Barrier(len(company))
+
+        def leave(one: Company, together: threading.Barrier = together) -> bool:
+            together.wait()
+            with one.last_out() as last:
+                return last
+
+        with ThreadPoolExecutor(len(company)) as pool:
+            assert any(pool.map(leave, company))
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_deleted_experiment_is_restored_with_its_runs(
@@ -118,16 +149,79 @@ def test_a_sweep_does_not_start_without_mlflow(home: Home, study: Study) -> None
         StudyTracking("http://127.0.0.1:9", home, study).open()
 
 
-def test_other_attempts_of_a_cell_are_other_runs(home: Home, uri: str, study: Study) -> None:
-    """A failed attempt and its retry are both there, oldest first."""
-    place = StudyTracking(uri, home, study).open()
-    tracking = StudyTracking(uri, home, study, place)
-    tracking.cell_run(study.cells[0], "a1").finish("FAILED", note="it broke")
-    tracking.cell_run(study.cells[0], "a2").finish("FINISHED")
-    runs = reading.read_runs(uri, study.name)
-    assert [run.status for run in runs] == ["FAILED", "FINISHED"]
-    assert runs[0].tags[NOTE] == "it broke"
-    assert len({run.cell_id for run in runs}) == 1
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_every_attempt_goes_on_with_the_same_run(
+    home: Home, uri: str, study: Study, tmp_path: Path, status: Status
+) -> None:
+    """One run a cell: however the last attempt ended and wherever the next runs, it is RUNNING and described anew."""
+    cell = study.cells[0]
+    first = StudyTracking(uri, home, study).cell_run(cell, "key-1", {"worker": "a"})
+    first.log_epoch(0, {"loss": 1.0})
+    first.set_tags({ENDED_TAG: "it broke"})
+    assert first.finish(status, note="it broke")
+    elsewhere = StudyTracking(uri, Home(tmp_path / "elsewhere"), study)
+    again = elsewhere.cell_run(cell, "key-1", {"worker": "b"})
+    (record,) = reading.read_runs(uri, study.name)
+    assert (record.run_id, record.status, record.key) == (first.run_id, "RUNNING", "key-1")
+    assert again.run_id == first.run_id
+    assert record.tags["worker"] == "b"
+    assert "it broke" not in record.tags[NOTE]
+    assert ENDED_TAG not in record.tags
+    assert again.finish("FINISHED")
+    assert reading.read_runs(uri, study.name)[0].status == "FINISHED"
+
+
+def test_a_deleted_run_is_restored_when_its_cell_goes_on(
+    home: Home, uri: str, study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Someone tidied up in MLflow while the cell waited: its epochs are not lost, and the log says so."""
+    tracking = StudyTracking(uri, home, study)
+    first = tracking.cell_run(study.cells[0], "key-1")
+    first.log_epoch(0, {"loss": 1.0})
+    first.finish("KILLED")
+    assert first.run_id is not None
+    connect(uri).delete_run(first.run_id)
+    assert reading.read_runs(uri, study.name) == []
+    again = tracking.cell_run(study.cells[0], "key-1")
+    assert again.run_id == first.run_id
+    assert "had been deleted in MLflow; it is restored" in caplog.text
+    again.log_epoch(1, {"loss": 0.5})
+    assert again.finish("FINISHED")
+    assert reading.read_histories(uri, [first.run_id], "loss")[first.run_id] == [(0, 1.0), (1, 0.5)]
+    assert list(home.journal.iterdir()) == []
+
+
+def test_epochs_logged_again_with_their_time_are_not_doubled(home: Home, uri: str, tmp_path: Path) -> None:
+    """An attempt on another machine begins with the history it was given: one point an epoch, with its first time."""
+    first = open_run(uri, home, "again", "a run", "again-1")
+    moments = [first.log_epoch(epoch, {"loss": 1.0 / (epoch + 1), "nan": math.nan}) for epoch in range(3)]
+    first.finish("KILLED")
+    second = open_run(uri, Home(tmp_path / "elsewhere"), "again", "a run", "again-1")
+    second.log_history([(moment, {"loss": 1.0 / (e + 1), "nan": math.nan}) for e, moment in enumerate(moments)])
+    assert second.pending == 0
+    assert second.log_epoch(2, {"loss": 1.0 / 3, "nan": math.nan}, moments[2]) == moments[2]
+    later = second.log_epoch(3, {"loss": 0.25})
+    assert second.finish("FINISHED")
+    for metric, expected in (("loss", [*moments, later]), ("nan", moments)):
+        found = connect(uri).get_metric_history(second.run_id, metric)
+        assert sorted((point.step, point.timestamp) for point in found) == list(enumerate(expected))
+
+
+def test_runs_left_open_are_found_and_ended(home: Home, uri: str, study: Study) -> None:
+    """What is RUNNING is listed with its key, the study's own run too, and can be ended with a reason."""
+    assert (open_runs(uri, study.name), runs_by_key(uri, study.name)) == ([], {})
+    tracking = StudyTracking(uri, home, study)
+    place = tracking.open()
+    running = tracking.cell_run(study.cells[0], "key-1")
+    tracking.cell_run(study.cells[1], "key-2").finish("FINISHED")
+    assert [run.key for run in open_runs(uri, study.name)] == [study_key(study.name), "key-1"]
+    keys = {key: run.run_id for key, run in runs_by_key(uri, study.name).items()}
+    assert set(keys) == {study_key(study.name), "key-1", "key-2"}
+    assert (keys[study_key(study.name)], keys["key-1"]) == (place.run_id, running.run_id)
+    end_run(uri, keys["key-1"], "KILLED", "its worker is gone")
+    ended = runs_by_key(uri, study.name)["key-1"]
+    assert (ended.status, ended.tags[ENDED_TAG]) == ("KILLED", "its worker is gone")
+    assert [run.key for run in open_runs(uri, study.name)] == [study_key(study.name)]
 
 
 def test_every_run_is_read_however_many_there_are(served_home: Home, home: Home, uri: str, study: Study) -> None:

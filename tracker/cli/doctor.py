@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tracker.cli.options import device_option, home_option, study_option
+from tracker.cli.options import device_option, home_option, storage_option, study_option
 
 MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem": ("PROBLEM", "red")}
 
@@ -15,13 +15,22 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem"
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
 )
+@storage_option
 @home_option
 @click.pass_context
-def doctor(context: click.Context, study_name: str | None, device: str | None, form: str, home: str | None) -> None:
+def doctor(
+    context: click.Context,
+    study_name: str | None,
+    device: str | None,
+    form: str,
+    storage: str | None,
+    home: str | None,
+) -> None:
     """Check versions, device, disk, databases and servers; name the cure of what is wrong.
 
-    With --study also its datasets and starting weights. Ends with exit code 1 if there is a
-    problem that would stop a sweep.
+    With --study also its datasets and starting weights, and every disagreement about it between
+    the table of cells, Optuna, MLflow and the disk. Changes nothing. Ends with exit code 1 if there
+    is a problem that would stop a sweep.
     """
     import json
     import os
@@ -29,11 +38,11 @@ def doctor(context: click.Context, study_name: str | None, device: str | None, f
 
     from tracker.study.home import Home
     from tracker.study.load import load_study
-    from tracker.sweep.checkup import check_up
+    from tracker.sweep.checkup.report import check_up
 
     study = load_study(study_name) if study_name is not None else None
     findings = []
-    for finding in check_up(Home.find(home), device or (study.device if study else "auto"), study):
+    for finding in check_up(Home.find(home), device or (study.device if study else "auto"), study, storage):
         findings.append(finding)
         if form == "table":
             mark, color = MARKS[finding.level]

@@ -7,14 +7,17 @@ import sys
 import click
 
 from tracker import __version__
+from tracker.cli.cancel import cancel
 from tracker.cli.compare import compare
 from tracker.cli.data import data
 from tracker.cli.doctor import doctor
 from tracker.cli.pretrain import pretrain
+from tracker.cli.retry import retry
 from tracker.cli.server import server
 from tracker.cli.status import status
 from tracker.cli.sweep import sweep
 from tracker.cli.ui import ui
+from tracker.cli.worker import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,7 +32,7 @@ def cli() -> None:
     """
 
 
-for _command in (sweep, compare, status, ui, server, data, pretrain, doctor):
+for _command in (sweep, compare, status, retry, cancel, worker, ui, server, data, pretrain, doctor):
     cli.add_command(_command)
 
 

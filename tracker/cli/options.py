@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from tracker.sweep.workers.config import CellSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STORAGE_VARIABLE = "TRACKER_STORAGE"
+
+
+def _without_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse a password where every user of the machine can read it."""
+    given = parameter.name is not None and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    if value and given and urlsplit(value).password:
+        raise click.BadParameter(
+            "a password in an argument can be read by everybody on this machine: "
+            f"put the URL into {STORAGE_VARIABLE}, or the password into PGPASSWORD or ~/.pgpass",
+            context,
+            parameter,
+        )
+    return value or None
+
 
 home_option = click.option(
     "--home",
@@ -14,6 +39,17 @@ home_option = click.option(
 )
 study_option = click.option(
     "--study", "study_name", metavar="NAME|PATH", help="A study in experiments/, or a path to a YAML file."
+)
+swept_study_option = click.option(
+    "--study", "study_name", required=True, metavar="NAME", help="A study that is in the trial database."
+)
+storage_option = click.option(
+    "--storage",
+    envvar=STORAGE_VARIABLE,
+    metavar="URL",
+    callback=_without_password,
+    help=f"Trial database, as postgresql+psycopg://HOST/DB.  [default: {STORAGE_VARIABLE}, else a file in the "
+    "home folder]",
 )
 set_option = click.option(
     "--set",
@@ -31,3 +67,83 @@ weights_dir_option = click.option(
     metavar="DIR",
     help="Folder with torchvision's weights files.  [default: torch hub's cache, else the home folder]",
 )
+
+CELL_OPTIONS = (
+    click.option(
+        "--max-attempts",
+        type=click.IntRange(1, 100),
+        default=3,
+        show_default=True,
+        help="Attempts at a cell that may fail through memory, device or a lost worker.",
+    ),
+    click.option(
+        "--retry-wait",
+        type=click.FloatRange(0, 86_400),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Wait before the second attempt; doubled for each further one.",
+    ),
+    click.option("--retry-exceptions", is_flag=True, help="Try again after an exception of the trial too."),
+    click.option(
+        "--keep",
+        type=click.Choice(["best", "last", "both", "none"]),
+        default="best",
+        show_default=True,
+        help="Checkpoints that a finished cell leaves.",
+    ),
+    click.option(
+        "--min-free",
+        type=click.IntRange(0),
+        default=512,
+        show_default=True,
+        metavar="MB",
+        help="Wait while less is free on the disk.",
+    ),
+    click.option(
+        "--share-every",
+        type=click.FloatRange(1),
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="With --storage: leave the state of running cells in the artifact store this often.",
+    ),
+    click.option(
+        "--lease",
+        type=click.FloatRange(2, 86_400),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a silent worker keeps its cell.",
+    ),
+)
+
+
+def cell_options(command: Command) -> Command:
+    """Add the options that say how cells are run; the command gets them as keywords for `cell_settings`."""
+    for option in reversed(CELL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def cell_settings(
+    *,
+    max_attempts: int,
+    retry_wait: float,
+    retry_exceptions: bool,
+    keep: Any,
+    min_free: int,
+    share_every: float,
+    lease: float,
+) -> CellSettings:
+    """Return what `cell_options` were given."""
+    from tracker.study.failures import RetryPolicy
+    from tracker.sweep.workers.config import CellSettings
+
+    return CellSettings(
+        lease_seconds=lease,
+        policy=RetryPolicy(max_attempts, retry_wait, retry_exceptions=retry_exceptions),
+        keep=keep,
+        min_free_bytes=min_free * 1_000_000,
+        share_seconds=share_every,
+    )

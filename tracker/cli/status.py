@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli.console import print_json, print_table
-from tracker.cli.options import home_option, study_option
+from tracker.cli.options import home_option, storage_option, study_option
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.table import Table
 
+    from tracker.ledger.ledger import Ledger
     from tracker.ledger.rows import CellRow, StudyCounts
     from tracker.study.home import Home
 
-STYLES = {"done": "green", "running": "cyan", "lost": "magenta", "failed": "red", "waiting": "dim"}
-WORDS = {"COMPLETE": "done", "RUNNING": "running", "FAIL": "failed", "WAITING": "waiting"}
+STYLES = {
+    "done": "green", "running": "cyan", "lost": "magenta", "failed": "red", "cancelled": "yellow", "waiting": "dim"
+}  # fmt: skip
+WORDS = {"COMPLETE": "done", "RUNNING": "running", "FAIL": "failed", "PRUNED": "cancelled", "WAITING": "waiting"}
 
 
 @click.command()
@@ -26,34 +29,64 @@ WORDS = {"COMPLETE": "done", "RUNNING": "running", "FAIL": "failed", "WAITING": 
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
 )
+@storage_option
 @home_option
-def status(study_name: str | None, form: str, home: str | None) -> None:
-    """Show all studies that were run here, or each cell of one.
+def status(study_name: str | None, form: str, storage: str | None, home: str | None) -> None:
+    """Show all studies that were run here, or each cell of one; mend what a crash left.
 
     \b
-    done     complete, with its best accuracy (best epoch on the test split)
-    running  a worker is at it
-    lost     its worker died or hangs; the next sweep runs it
-    failed   with the reason; the next sweep tries again
-    waiting  not begun, or given back
+    done       complete, with its best accuracy (best epoch on the test split)
+    running    a worker is at it
+    lost       its worker died or hangs; another takes it where it stands
+    failed     with the reason; `tracker retry` lets it run again
+    cancelled  by `tracker cancel`; `tracker retry` brings it back
+    waiting    not begun, or given back where it stands
     """
+    from tracker.ledger.opening import existing_ledger
     from tracker.study.home import Home
 
     place = Home.find(home)
-    if study_name is None:
-        _show_studies(_studies(place), place, form)
+    ledger = existing_ledger(place, storage)
+    if ledger is None:
+        _show_nothing(place, study_name, form)
+        return
+    with ledger:
+        if study_name is None:
+            names = [study.study for study in ledger.studies() if study.waiting + study.running + study.lost]
+        else:
+            study_name = _known_name(ledger, study_name)
+            names = [study_name]
+        _mend(names, ledger, place)
+        if study_name is None:
+            _show_studies(ledger.studies(), place, form)
+        else:
+            _show_cells(study_name, ledger, form)
+
+
+def _known_name(ledger: Ledger, name_or_path: str) -> str:
+    """Return a study's name; one that was run needs no file any more."""
+    from tracker.study.load import load_study
+
+    return name_or_path if ledger.counts(name_or_path).cells else load_study(name_or_path).name
+
+
+def _mend(names: list[str], ledger: Ledger, home: Home) -> None:
+    """Bring the stores together for studies that are not finished, or that are looked at."""
+    from tracker.sweep.mending import mend_quietly
+
+    for name in names:
+        for sentence in mend_quietly(name, ledger, home):
+            click.echo(sentence, err=True)
+
+
+def _show_nothing(home: Home, study_name: str | None, form: str) -> None:
+    from tracker.study.load import load_study
+
+    if study_name is not None:
+        name = load_study(study_name).name
+        _show_no_cells(name, study_name, form)
     else:
-        _show_cells(study_name, place, form)
-
-
-def _studies(home: Home) -> list[StudyCounts]:
-    """Read all studies; none where no ledger was made yet."""
-    from tracker.ledger.ledger import Ledger
-
-    if not home.trials_db.exists():
-        return []
-    with Ledger.local(home) as ledger:
-        return ledger.studies()
+        _show_studies([], home, form)
 
 
 def _show_studies(studies: list[StudyCounts], home: Home, form: str) -> None:
@@ -66,44 +99,64 @@ def _show_studies(studies: list[StudyCounts], home: Home, form: str) -> None:
         message = f"nothing has been run here yet (no study in {home.trials_db})\n  tracker sweep --study quickstart"
         click.echo(message, err=True)
         return
-    table = _table("study", "cells", "done", "running", "lost", "failed", "waiting", "last activity")
+    words = ("done", "running", "lost", "failed", "cancelled", "waiting")
+    table = _table("study", "cells", *words, "last activity")
     for study in studies:
-        counts = (study.cells, study.complete, study.running, study.lost, study.failed, study.waiting)
+        counts = (study.cells, study.complete, study.running, study.lost, study.failed, study.cancelled, study.waiting)
         table.add_row(study.study, *(str(count) if count else "–" for count in counts), _local(study.last_activity))
     print_table(table)
+    for study in studies:
+        _tell_pause(study)
 
 
-def _show_cells(study_name: str, home: Home, form: str) -> None:
+def _show_cells(name: str, ledger: Ledger, form: str) -> None:
     from dataclasses import asdict
 
-    from tracker.ledger.ledger import Ledger
-    from tracker.study.load import load_study
-
-    known = {study.study: study for study in _studies(home)}
-    # A study that was run needs no file any more; a path, or a name without rows, is looked up.
-    name = study_name if study_name in known else load_study(study_name).name
-    rows: list[CellRow] = []
-    if name in known:
-        with Ledger.local(home) as ledger:
-            rows = ledger.rows(name)
-    if form == "json":
-        counts = {key: value for key, value in asdict(known[name]).items() if key != "study"} if rows else {}
-        print_json({"study": name, "counts": counts, "cells": [_cell(row) for row in rows]})
-        return
+    rows = ledger.rows(name)
     if not rows:
-        click.echo(f"study {name} has not been run here yet\n  tracker sweep --study {study_name}", err=True)
+        _show_no_cells(name, name, form)
         return
-    table = _table("cell", "state", "best_acc", "attempts", "worker", "failure", numbers=("best_acc", "attempts"))
+    counts = ledger.counts(name)
+    if form == "json":
+        counted = {key: value for key, value in asdict(counts).items() if key != "study"}
+        print_json({"study": name, "counts": counted, "cells": [_cell(row) for row in rows]})
+        return
+    table = _table(
+        "cell", "state", "epochs", "best_acc", "attempts", "worker", "failure",
+        numbers=("epochs", "best_acc", "attempts"),
+    )  # fmt: skip
     for row in rows:
         word = _word(row)
         best = f"{100 * row.metrics['best_acc']:.2f} %" if row.metrics else "–"
-        failure = f"{row.failure_kind}: {row.failure_message}" if row.failure_kind else "–"
+        failure = f"{row.failure_class or row.failure_kind}: {row.failure_message}" if row.failure_kind else "–"
         state = f"[{STYLES[word]}]{word}[/]"
-        table.add_row(row.name, state, best, str(row.attempts), row.worker or "–", _plain(failure))
+        table.add_row(row.name, state, _epochs(row), best, str(row.attempts), row.worker or "–", _plain(failure))
     print_table(table)
     words = [_word(row) for row in rows]
     summary = ", ".join(f"{words.count(word)} {word}" for word in STYLES if word in words)
     click.echo(f"{name}: {len(rows)} cells: {summary}", err=True)
+    _tell_pause(counts)
+
+
+def _show_no_cells(name: str, given: str, form: str) -> None:
+    if form == "json":
+        print_json({"study": name, "counts": {}, "cells": []})
+    else:
+        click.echo(f"study {name} has not been run here yet\n  tracker sweep --study {given}", err=True)
+
+
+def _tell_pause(study: StudyCounts) -> None:
+    if study.paused is not None:
+        click.echo(f"{study.study} is paused {study.paused}: tracker sweep --study {study.study} --resume", err=True)
+
+
+def _epochs(row: CellRow) -> str:
+    """Return how many epochs are durable, of how many."""
+    from tracker.study.recipe import Recipe
+
+    of = row.identity["recipe"].get("epochs", Recipe.model_fields["epochs"].default)
+    done = of if row.state == "COMPLETE" else 0 if row.last_epoch is None else row.last_epoch + 1
+    return f"{done}/{of}"
 
 
 def _word(row: CellRow) -> str:

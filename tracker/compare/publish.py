@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from tracker.compare.history import draw_history
 from tracker.compare.leaderboard import build_leaderboard
 from tracker.compare.markdown import markdown
@@ -38,11 +35,11 @@ def publish_leaderboard(tracking: StudyTracking, home: Home) -> Leaderboard:
     if any("selected_acc" in run.metrics for run in runs):
         metrics.append("selected_acc")
     boards = [build_leaderboard(study, runs, metric) for metric in metrics]
-    with tempfile.TemporaryDirectory(dir=home.make(home.work), prefix="leaderboard-") as folder:
-        for path in write_study_outputs(boards, Path(folder)):
+    with home.scratch("leaderboard") as folder:
+        for path in write_study_outputs(boards, folder):
             tracking.log_file(path, "leaderboard")
         if any(run.status == "FINISHED" for run in runs):
-            picture = Path(folder) / "history.png"
+            picture = folder / "history.png"
             draw_history(tracking.uri, study, runs, picture)
             tracking.log_file(picture, "figures")
     tracking.note(markdown(boards[0]))

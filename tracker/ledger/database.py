@@ -1,27 +1,32 @@
-"""One database for the ledger and Optuna: connections, transactions, locks, first setup.
+"""One database for the ledger and Optuna: connections, transactions, locks, the clock.
 
 SQLite takes the write lock when a transaction begins (BEGIN IMMEDIATE): with SQLite's default a
-claim reads before it locks, and two processes get the same cell. PostgreSQL locks rows.
+claim reads before it locks, and two processes get the same cell. PostgreSQL locks rows; a process
+that is stopped while it holds locks there loses them after a while (`_patience`).
 """
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from tracker.ledger.tables import KNOWN_SCHEMAS, SCHEMA, ledger_version, metadata
 from tracker.study.errors import LedgerError
 
 LOCK_SECONDS = 30.0
 """How long a transaction waits for another process's."""
+
+CONNECT_SECONDS = 10
+"""How long a server may take to answer a new connection."""
 
 SETUP_SECONDS = 120.0
 """How long an opening waits for another process that sets the database up."""
@@ -35,33 +40,58 @@ def sqlite_url(path: Path) -> str:
 class Database:
     """Connections to the database at `url`, safe for threads; open one in each process.
 
+    Args:
+        lock_seconds: how long a transaction waits for another process's.
+
     Raises:
         LedgerError: not a SQLite or PostgreSQL database, or its driver is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lock_seconds: float = LOCK_SECONDS) -> None:
+        self.url = url
+        self._lock_seconds = lock_seconds
         try:
             self._url = make_url(url)
-        except ArgumentError as error:
-            raise LedgerError(f"{url!r} is not a database URL", "as in sqlite:////path/trials.db") from error
+        except (ArgumentError, ValueError) as error:
+            shown = re.sub(r".*@", "***@", url)
+            raise LedgerError(f"{shown!r} is not a database URL", "as in sqlite:////path/trials.db") from error
         self.dialect = self._url.get_backend_name()
         if self.dialect not in ("sqlite", "postgresql"):
             raise LedgerError(f"{self}: {self.dialect} is not supported", "use sqlite or postgresql+psycopg")
         if self.dialect == "sqlite" and self.path is None:
             raise LedgerError("a SQLite database in memory cannot be shared by workers", "sqlite:////path/trials.db")
+        if "@" in (self._url.host or ""):
+            raise LedgerError("the database URL has more than one @", "write %40 for an @ in the password")
         try:
-            self._engine = create_engine(self._url, connect_args=connect_args(url), pool_pre_ping=self.path is None)
+            self._engine = create_engine(self._url, connect_args=self.connect_args(), **self._pool())
         except ImportError as error:
             raise LedgerError(f"{self}: {error.name} is not installed", f"pip install {error.name}") from error
         except NoSuchModuleError as error:
             raise LedgerError(f"{self}: {error}", "use postgresql+psycopg") from error
         if self.dialect == "sqlite":
             _discipline(self._engine)
+        else:
+            _patience(self._engine, lock_seconds)
         self._reader = self._engine.execution_options(sqlite_begin="DEFERRED")
 
     def __str__(self) -> str:
         """Name the database in messages, without its password."""
-        return str(self.path or self._url.render_as_string(hide_password=True))
+        public = {key: value for key, value in self._url.query.items() if "password" not in key}
+        return str(self.path or self._url.set(query=public).render_as_string(hide_password=True))
+
+    def connect_args(self) -> dict[str, Any]:
+        """Return what the driver is opened with."""
+        if self.dialect == "sqlite":
+            return {"timeout": self._lock_seconds}
+        wanted = {"application_name": "tracker", "connect_timeout": CONNECT_SECONDS}
+        known = self._url.get_driver_name().startswith("psycopg")
+        return {key: value for key, value in wanted.items() if known and key not in self._url.query}
+
+    def _pool(self) -> dict[str, Any]:
+        """Return how many connections are kept: to a server two at most, since there may be 1,000 workers."""
+        if self.dialect == "sqlite":
+            return {}
+        return {"pool_size": 1, "max_overflow": 1, "pool_timeout": self._lock_seconds, "pool_pre_ping": True}
 
     @property
     def path(self) -> Path | None:
@@ -119,31 +149,9 @@ class Database:
                 lock.release()
         else:
             with self.translating(), self._engine.begin() as connection:
+                connection.exec_driver_sql(_waits("LOCAL", SETUP_SECONDS))
                 connection.execute(select(func.pg_advisory_xact_lock(_key("setup"))))
                 yield
-
-    def schema(self) -> str | None:
-        """Return the ledger's schema in this database, None where there is none yet.
-
-        Raises:
-            LedgerError: not a database, not reachable, or written by a newer version of this program.
-        """
-        with self.reading() as connection:
-            if not inspect(connection).has_table(ledger_version.name):
-                return None
-            found = connection.execute(select(ledger_version.c.version_num)).scalar_one_or_none()
-        if found is not None and found not in KNOWN_SCHEMAS:
-            raise LedgerError(
-                f"{self}: its schema {found} is newer than this program's {SCHEMA}",
-                "update the program (pip install --upgrade norm-tracker), or use another --home",
-            )
-        return found
-
-    def create_tables(self) -> None:
-        """Make the ledger's tables; their version comes last, so it vouches for the rest."""
-        with self.writing() as connection:
-            metadata.create_all(connection)
-            connection.execute(insert(ledger_version).values(version_num=SCHEMA))
 
     def journal_mode(self) -> str | None:
         """Return SQLite's journal mode, `wal` unless the file system cannot; None for a server."""
@@ -156,16 +164,21 @@ class Database:
         """Close all connections."""
         self._engine.dispose()
 
+    def upsert(self, connection: Connection, table: Table, key: Mapping[str, Any], **values: Any) -> None:
+        """Change the row with this primary key, or add it."""
+        add = (sqlite if self.dialect == "sqlite" else postgresql).insert(table).values(**key, **values)
+        connection.execute(add.on_conflict_do_update(index_elements=list(key), set_=values))
+
     @contextmanager
     def translating(self) -> Iterator[None]:
-        """Turn the driver's errors into one that names the database and a cure."""
+        """Turn the errors of driver and pool into one that names the database and a cure."""
         try:
             yield
-        except DBAPIError as error:
-            problem = str(error.orig).strip().split("\n")[0]
-            if "locked" in problem:
-                problem = f"another process has been writing for {LOCK_SECONDS:.0f} s"
-                cure = "try again; if it stays so, end the process that holds the file"
+        except SQLAlchemyError as error:
+            problem = str(error.orig if isinstance(error, DBAPIError) else error).strip().split("\n")[0]
+            if "locked" in problem or "lock timeout" in problem:
+                problem = f"another process has been writing for {self._lock_seconds:.0f} s"
+                cure = "try again; if it stays so, end the process that holds it"
             elif "not a database" in problem:
                 cure = "move the file away (a new one is made), or use another --home"
             elif self.path is not None:
@@ -173,11 +186,6 @@ class Database:
             else:
                 cure = "check that the server runs, and the URL's host, user and password"
             raise LedgerError(f"{self}: {problem}", cure) from error
-
-
-def connect_args(url: str) -> dict[str, Any]:
-    """Return what a driver is opened with: patience, for SQLite."""
-    return {"timeout": LOCK_SECONDS} if url.startswith("sqlite") else {}
 
 
 def _discipline(engine: Engine) -> None:
@@ -192,6 +200,22 @@ def _discipline(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
         connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _patience(engine: Engine, seconds: float) -> None:
+    """Bound what PostgreSQL waits: for a lock, and for a process that was stopped while it holds some."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(_waits("SESSION", seconds))
+        connection.commit()
+
+
+def _waits(scope: str, seconds: float) -> str:
+    """Return the statements that set both waits."""
+    lock, idle = f"lock_timeout = {seconds * 1000:.0f}", f"idle_in_transaction_session_timeout = {seconds * 2000:.0f}"
+    return f"SET {scope} {lock}; SET {scope} {idle}"
 
 
 def _key(purpose: str) -> int:

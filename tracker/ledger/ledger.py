@@ -1,39 +1,41 @@
-"""The grid as a table: cells taken under leases, each exactly once, by any number of processes."""
+"""The studies and their grids: which cells there are, and what people decide about them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, true, update
+from sqlalchemy import and_, true
 
-from tracker.ledger.database import Database, sqlite_url
-from tracker.ledger.queries import (
-    change_row,
-    change_rows,
-    count_rows,
-    expired,
-    first_waiting,
-    held_by,
-    of_cell,
-    of_grid,
-    of_study,
-    read_rows,
-)
-from tracker.ledger.rows import OBJECTIVE, CellRow, Claim, Enrolled, StudyCounts
-from tracker.ledger.tables import cells
-from tracker.study.errors import LeaseLost
+from tracker.ledger.database import LOCK_SECONDS, Database, sqlite_url
+from tracker.ledger.grids import check_recipe, enroll, put_back, stop_cells
+from tracker.ledger.leases import Leases
+from tracker.ledger.queries import change_row, count_rows, of_cell, of_grid, of_study, read_points, read_rows
+from tracker.ledger.rows import AsideDevice, CellRow, Claim, Enrolled, Orders, StudyCounts
+from tracker.ledger.schema import prepare, read_schema
+from tracker.ledger.studies import change_study, drop_aside, find_row, read_aside, read_pause, read_study
+from tracker.ledger.tables import cells, devices_aside
+from tracker.study.failures import RetryPolicy
 from tracker.study.home import Home
-from tracker.study.study import Cell, Study
+from tracker.study.study import Study
 
 if TYPE_CHECKING:
     from tracker.ledger.trials import Trials
 
-__all__ = ["CellRow", "Claim", "Enrolled", "Ledger", "StudyCounts", "local_url"]
+__all__ = ["AsideDevice", "CellRow", "Claim", "Enrolled", "Ledger", "Orders", "StudyCounts", "local_url"]
+
+POLICY = RetryPolicy()
+LEASE_SECONDS = 60.0
+
+
+class Options(TypedDict, total=False):
+    """What `Ledger` takes beside the database."""
+
+    lease_seconds: float
+    policy: RetryPolicy
+    lock_seconds: float
 
 
 def local_url(home: Home) -> str:
@@ -44,38 +46,54 @@ def local_url(home: Home) -> str:
 class Ledger:
     """The cells of all studies in one database, and Optuna's view of them.
 
-    Safe for threads; open one in each process. A worker claims a cell, renews the lease while it
-    works, and ends with one of `complete`, `fail` and `release`. Each of these raises LeaseLost when
-    the cell is not the worker's any more, and then changes nothing.
+    Safe for threads; open one in each process. What a worker does with a cell is done by `leases`.
 
     Args:
-        url: a SQLAlchemy URL, SQLite's or PostgreSQL's; tables are made if they are not there.
+        url: a SQLAlchemy URL, SQLite's or PostgreSQL's; tables are made if they are not there, and
+            migrated if they are of an older version of this program.
         lease_seconds: how long a claim or a renewal holds.
+        policy: what becomes of a cell after a failure.
+        lock_seconds: how long a transaction waits for another process's.
 
     Raises:
         LedgerError: the database cannot be used; also from every method.
     """
 
-    def __init__(self, url: str, lease_seconds: float = 60.0) -> None:
-        self._url = url
-        self._lease = timedelta(seconds=lease_seconds)
-        self._database = Database(url)
-        with self._database.setting_up():
-            if self._database.schema() is None:
-                _ = self._trials  # makes Optuna's tables
-                self._database.create_tables()
+    def __init__(
+        self,
+        url: str,
+        lease_seconds: float = LEASE_SECONDS,
+        policy: RetryPolicy = POLICY,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
+        self._database = Database(url, lock_seconds)
+        try:
+            prepare(self._database, lambda: self._trials)
+        except BaseException:
+            self.close()
+            raise
+        self.leases = Leases(self._database, lambda: self._trials, lease_seconds, policy)
 
     @classmethod
-    def local(cls, home: Home, lease_seconds: float = 60.0) -> Ledger:
+    def local(cls, home: Home, **options: Unpack[Options]) -> Ledger:
         """Open the trial database in the local folder. Writes: `trials.db`, `trials.db.lock`."""
         home.make(home.root)
-        return cls(local_url(home), lease_seconds)
+        return cls(local_url(home), **options)
+
+    @classmethod
+    def open(cls, home: Home, storage: str | None = None, **options: Unpack[Options]) -> Ledger:
+        """Open the database at the URL `storage`; the one in the local folder where none is given."""
+        return cls.local(home, **options) if storage is None else cls(storage, **options)
 
     def __enter__(self) -> Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+
+    def __str__(self) -> str:
+        """Name the database, without its password."""
+        return str(self._database)
 
     def close(self) -> None:
         """Close all connections."""
@@ -86,7 +104,7 @@ class Ledger:
     @property
     def schema(self) -> str:
         """The version of the ledger's tables in this database."""
-        return self._database.schema() or ""
+        return read_schema(self._database) or ""
 
     @property
     def journal_mode(self) -> str | None:
@@ -98,157 +116,167 @@ class Ledger:
         from tracker.ledger.trials import Trials  # Optuna and Alembic, which readers do not need
 
         with self._database.translating():
-            return Trials(self._url, str(self._database))
+            return Trials(self._database)
 
-    def enroll(self, study: Study) -> Enrolled:
-        """Put a study's grid into the table and into Optuna.
+    def enroll(self, study: Study, replace: bool = False) -> Enrolled:
+        """Put a study's grid into the table and into Optuna, and keep its definition.
 
         Cells that are there keep all that is known about them; rows of an earlier definition stay,
         outside the grid. Points with equal content are one cell.
+
+        Args:
+            replace: let cells that were begun leave the grid although their recipe changed.
+
+        Raises:
+            RecipeChanged: cells were begun with another recipe.
         """
-        grid: dict[str, Cell] = {}
-        for cell in study.cells:
-            grid.setdefault(cell.id, cell)
         trials = self._trials
         with self._database.writing() as connection:
             self._database.lock_study(connection, study.name, shared=False)
-            now = self._database.now(connection)
-            known = {row.cell_id for row in read_rows(connection, of_study(study.name), now)}
-            new, placed = [], []
-            for position, (cell_id, cell) in enumerate(grid.items()):
-                place = {"name": cell.name, "point": dict(cell.point), "position": position, "in_grid": True}
-                if cell_id in known:
-                    placed.append({"of_cell": cell_id, **place})
-                else:
-                    place |= {"study": study.name, "cell_id": cell_id, "identity": cell.identity()}
-                    new.append({**place, "state": "WAITING", "created": now, "updated": now})
-            connection.execute(update(cells).where(of_study(study.name)).values(in_grid=False))
-            change_rows(connection, study.name, placed)
-            if new:
-                connection.execute(insert(cells), new)
-            attributes = {"question": study.question, "metric": OBJECTIVE, "baseline": study.baseline}
-            trials.describe_study(connection, study.name, attributes)
-            trials.align(connection, study.name, read_rows(connection, of_grid(study.name), now))
-        return Enrolled(new=len(new), kept=len(placed), outside=len(known) - len(placed))
+            return enroll(self._database, connection, trials, study, replace)
 
-    def claim(self, study_name: str, worker: str, exclude: Collection[str] = ()) -> Claim | None:
-        """Take the first waiting cell of the grid; None when none waits.
-
-        Args:
-            exclude: ids of cells this worker must not take.
-        """
-        trials = self._trials
-        with self._database.writing() as connection:
-            self._database.lock_study(connection, study_name, shared=True)
-            cell_id = first_waiting(connection, study_name, list(exclude))
-            if cell_id is None:
-                return None
-            now = self._database.now(connection)
-            expires = now + self._lease
-            row = change_row(
-                connection,
-                study_name,
-                cell_id,
-                now,
-                state="RUNNING",
-                worker=worker,
-                lease_expires=expires,
-                token=cells.c.token + 1,
-                attempts=cells.c.attempts + 1,
-                failure_kind=None,
-                failure_message=None,
-                started=now,
-                finished=None,
-            )
-            trials.bring(connection, row)
-        return Claim(
-            study=study_name,
-            cell_id=cell_id,
-            name=row.name,
-            worker=worker,
-            token=row.token,
-            attempt=row.attempts,
-            trial_number=row.trial_number,
-            expires=expires,
-        )
-
-    def renew(self, claim: Claim) -> datetime:
-        """Let the lease run anew, and return when it runs out. May be called from any thread."""
-        with self._database.writing() as connection:
-            now = self._database.now(connection)
-            expires = now + self._lease
-            self._check_held(connection, claim)
-            change_row(connection, claim.study, claim.cell_id, now, lease_expires=expires)
-        return expires
-
-    def set_run(self, claim: Claim, run_id: str) -> None:
-        """Note the MLflow run of the attempt."""
-        with self._database.writing() as connection:
-            self._check_held(connection, claim)
-            now = self._database.now(connection)
-            change_row(connection, claim.study, claim.cell_id, now, run_id=run_id)
-
-    def complete(self, claim: Claim, metrics: Mapping[str, float], run_id: str | None, seconds: float) -> None:
-        """Close the cell as done.
-
-        Args:
-            metrics: the run's final metrics, finite; `best_acc` becomes the trial's value.
-            run_id: its MLflow run; None keeps what `set_run` noted.
-            seconds: wall time of the attempt.
+    def check_recipe(self, study: Study) -> None:
+        """See that a study could be enrolled.
 
         Raises:
-            ValueError: no `best_acc`, or a metric that is not finite.
+            RecipeChanged: cells were begun with another recipe.
         """
-        if OBJECTIVE not in metrics or not all(math.isfinite(value) for value in metrics.values()):
-            raise ValueError(f"metrics of a complete cell are finite and have {OBJECTIVE}; got {dict(metrics)}")
-        plain = {name: float(value) for name, value in metrics.items()}  # JSON knows no numpy scalars
-        self._settle(claim, run_id, state="COMPLETE", metrics=plain, seconds=seconds)
+        with self._database.reading() as connection:
+            check_recipe(connection, study)
 
-    def fail(self, claim: Claim, kind: str, message: str, run_id: str | None = None) -> None:
-        """Close the attempt as failed; the cell waits again after `retry_failed`.
+    def definition(self, study_name: str) -> dict[str, Any] | None:
+        """Return the document of the study as it was enrolled last; None where there is none."""
+        with self._database.reading() as connection:
+            document: dict[str, Any] | None = read_study(connection, study_name).get("document")
+            return document
+
+    def set_place(self, study_name: str, experiment_id: str, run_id: str) -> None:
+        """Note the study's experiment and its run in MLflow."""
+        self._change_study(study_name, experiment_id=experiment_id, study_run_id=run_id)
+
+    def place(self, study_name: str) -> tuple[str, str] | None:
+        """Return the ids of the study's experiment and of its run in MLflow, None while it has none."""
+        with self._database.reading() as connection:
+            row = read_study(connection, study_name)
+        experiment_id, run_id = row.get("experiment_id"), row.get("study_run_id")
+        return None if experiment_id is None or run_id is None else (experiment_id, run_id)
+
+    def pause(self, study_name: str, reason: str) -> None:
+        """Hand out no cell of the study until `resume`; a pause that is there keeps its reason.
+
+        Raises:
+            UsageError: the study was never enrolled.
+        """
+        with self._database.writing() as connection:
+            if read_pause(connection, study_name) is None:
+                now = self._database.now(connection)
+                change_study(connection, study_name, now, pause_reason=reason, paused=now)
+
+    def resume(self, study_name: str) -> None:
+        """Hand out the study's cells again.
+
+        Raises:
+            UsageError: the study was never enrolled.
+        """
+        self._change_study(study_name, pause_reason=None, paused=None)
+
+    def pause_reason(self, study_name: str) -> str | None:
+        """Return why the study is paused, None where it is not."""
+        with self._database.reading() as connection:
+            return read_pause(connection, study_name)
+
+    def cancel(self, study_name: str, cell_ids: Collection[str] | None = None) -> list[CellRow]:
+        """Close cells that wait or run as cancelled, and their trials; a worker at one loses its lease.
 
         Args:
-            kind: the class of the failure, an exception's name.
-            message: one line.
+            cell_ids: None means all of the grid, and any that still run of an earlier definition.
+
+        Returns:
+            The cells that were cancelled, as they were.
         """
-        self._settle(claim, run_id, state="FAIL", failure_kind=kind, failure_message=message)
-
-    def release(self, claim: Claim) -> None:
-        """Give the cell back, unfinished: it waits again, and so does its trial."""
-        self._settle(claim, None, state="WAITING")
-
-    def reclaim_expired(self, study_name: str) -> list[CellRow]:
-        """Let cells wait again whose lease ran out; return them as they were, with worker and run."""
-        return self._reclaim(study_name, expired)
-
-    def reclaim_worker(self, study_name: str, worker: str) -> list[CellRow]:
-        """Let a worker's cells wait again at once, because it is known to be dead; return them as they were."""
-        return self._reclaim(study_name, lambda _: held_by(worker))
-
-    def retry_failed(self, study_name: str) -> list[CellRow]:
-        """Let failed cells of the grid wait again, each with a new trial; return them as they were."""
         trials = self._trials
         with self._database.writing() as connection:
             self._database.lock_study(connection, study_name, shared=False)
             now = self._database.now(connection)
-            failed = read_rows(connection, and_(of_grid(study_name), cells.c.state == "FAIL"), now)
-            again = [
-                change_row(connection, study_name, row.cell_id, now, state="WAITING", worker=None, finished=None)
-                for row in failed
-            ]
-            trials.add(connection, study_name, read_rows(connection, of_grid(study_name), now), again)
-        return failed
+            stopped = stop_cells(connection, study_name, cell_ids, now)
+            if stopped:
+                trials.prune(connection, study_name, now)
+        return stopped
 
-    def mend(self, study_name: str) -> list[str]:
+    def retry(self, study_name: str, cell_ids: Collection[str] | None = None, anew: bool = False) -> list[CellRow]:
+        """Let failed and cancelled cells of the grid wait again, each with a new trial.
+
+        Args:
+            cell_ids: None means all that failed.
+            anew: from the beginning, in a new run; then for complete and waiting cells too.
+
+        Returns:
+            The cells that wait again, as they were.
+        """
+        trials = self._trials
+        with self._database.writing() as connection:
+            self._database.lock_study(connection, study_name, shared=False)
+            now = self._database.now(connection)
+            before, closed = put_back(connection, study_name, cell_ids, anew, now)
+            if closed:
+                trials.add(connection, study_name, read_points(connection, study_name), closed)
+        return before
+
+    def find_cells(self, study_name: str, words: Sequence[str]) -> list[CellRow]:
+        """Return the cells of the grid that the words name: by id, the first digits of it, or name.
+
+        Raises:
+            UsageError: a word names none, or several; names the nearest ones.
+        """
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            found = {row.cell_id: row for word in words for row in [find_row(connection, study_name, word, now)]}
+        return list(found.values())
+
+    def mend(self, study_name: str, dry_run: bool = False) -> list[str]:
         """Bring Optuna's trials in line with the table; return a sentence for each that was not.
 
         The ledger changes both at once, so this finds only what others did to the Optuna study.
+
+        Args:
+            dry_run: find it, and leave it.
         """
         trials = self._trials
         with self._database.writing() as connection:
             self._database.lock_study(connection, study_name, shared=False)
             grid = read_rows(connection, of_grid(study_name), self._database.now(connection))
-            return trials.align(connection, study_name, grid) if grid else []
+            said = trials.align(connection, study_name, grid) if grid else []
+            if dry_run:
+                connection.rollback()
+        return said
+
+    def note_run(self, study_name: str, cell_id: str, run_key: str, run_id: str) -> bool:
+        """Note the MLflow run of a cell whose results reached MLflow later; False if it has another run by now."""
+        trials = self._trials
+        its_run = and_(of_cell(study_name, cell_id), cells.c.run_key == run_key)
+        with self._database.writing() as connection:
+            self._database.lock_study(connection, study_name, shared=True)
+            now = self._database.now(connection)
+            rows = read_rows(connection, its_run, now, lock="wait")
+            for row in rows:
+                trials.describe(connection, change_row(connection, row, now, run_id=run_id))
+        return bool(rows)
+
+    def set_aside(self, place: str, reason: str) -> None:
+        """Keep a device from being used, `GPU-6f1c...`, by any worker that asks `devices_aside`."""
+        with self._database.writing() as connection:
+            since = self._database.now(connection)
+            self._database.upsert(connection, devices_aside, {"place": place}, reason=reason, since=since)
+
+    def devices_aside(self) -> list[AsideDevice]:
+        """Return the devices that were set aside, by place."""
+        with self._database.reading() as connection:
+            return read_aside(connection)
+
+    def take_back(self, place: str) -> bool:
+        """Let a device be used again; False where it was not set aside."""
+        with self._database.writing() as connection:
+            return drop_aside(connection, place)
 
     def rows(self, study_name: str, in_grid: bool = True) -> list[CellRow]:
         """Return the cells of a study in the order of its grid.
@@ -264,46 +292,14 @@ class Ledger:
         """Return how far a study is; all zero for one that was never enrolled."""
         with self._database.reading() as connection:
             counted = count_rows(connection, of_study(study_name), self._database.now(connection))
-        return counted[0] if counted else StudyCounts(study_name, 0, 0, 0, 0, 0, 0, None)
+        return counted[0] if counted else StudyCounts(study_name, 0, 0, 0, 0, 0, 0, 0, None, None)
 
     def studies(self) -> list[StudyCounts]:
         """Return all studies, the one that was active last first."""
         with self._database.reading() as connection:
             return count_rows(connection, true(), self._database.now(connection))
 
-    def _reclaim(self, study_name: str, which: Callable[[datetime], ColumnElement[bool]]) -> list[CellRow]:
-        """Let the running cells that `which` picks, given the time, wait again."""
-        trials = self._trials
+    def _change_study(self, study_name: str, **values: Any) -> None:
+        """Change what is true of a study as a whole."""
         with self._database.writing() as connection:
-            self._database.lock_study(connection, study_name, shared=True)
-            now = self._database.now(connection)
-            lost = read_rows(connection, and_(of_study(study_name), which(now)), now, lock=True)
-            for row in lost:
-                waits = {"state": "WAITING", "lease_expires": None, "worker": None}
-                trials.bring(connection, change_row(connection, study_name, row.cell_id, now, **waits))
-        return lost
-
-    def _settle(self, claim: Claim, run_id: str | None, **values: Any) -> None:
-        """End a claim in one transaction: the row and its trial, or LeaseLost and neither."""
-        trials = self._trials
-        with self._database.writing() as connection:
-            self._database.lock_study(connection, claim.study, shared=True)
-            self._check_held(connection, claim)
-            now = self._database.now(connection)
-            if run_id is not None:
-                values["run_id"] = run_id
-            if values["state"] == "WAITING":
-                values["worker"] = None
-            else:
-                values["finished"] = now
-            row = change_row(connection, claim.study, claim.cell_id, now, lease_expires=None, **values)
-            trials.bring(connection, row)
-
-    def _check_held(self, connection: Connection, claim: Claim) -> None:
-        """Raise LeaseLost unless the claim holds; until the transaction ends nobody can take the cell."""
-        held = of_cell(claim.study, claim.cell_id) & (cells.c.token == claim.token) & (cells.c.state == "RUNNING")
-        if connection.execute(select(cells.c.token).where(held).with_for_update()).first() is None:
-            raise LeaseLost(
-                f"{claim.study}: {claim.name}: {claim.worker} does not hold it any more (attempt {claim.attempt})",
-                "nothing to do: whoever holds it now, or the next sweep, runs it",
-            )
+            change_study(connection, study_name, self._database.now(connection), **values)

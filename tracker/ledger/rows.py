@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from tracker.study.failures import FailureClass
 from tracker.study.recipe import Scalar
 
-State = Literal["WAITING", "RUNNING", "COMPLETE", "FAIL"]
-"""A cell's state, in Optuna's words."""
+State = Literal["WAITING", "RUNNING", "COMPLETE", "FAIL", "PRUNED"]
+"""A cell's state, in Optuna's words; PRUNED is one that was cancelled."""
 
 OBJECTIVE = "best_acc"
 """The metric that is a trial's value in Optuna."""
@@ -25,6 +26,9 @@ class Claim:
         attempt: which try at the cell this is, counted from 1.
         trial_number: Optuna's number of the cell's trial.
         expires: when the lease runs out unless renewed, by the database's clock.
+        run_key: names the cell's MLflow run and its files, the same for each attempt until it is begun anew.
+        last_epoch: the last durable epoch of earlier attempts, None where there is none.
+        micro_batches: parts a batch is run in, more than 1 after it was too large for the memory.
     """
 
     study: str
@@ -35,6 +39,22 @@ class Claim:
     attempt: int
     trial_number: int | None
     expires: datetime
+    run_key: str
+    last_epoch: int | None
+    micro_batches: int
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker learns when it renews its lease.
+
+    Args:
+        expires: when the lease runs out now.
+        paused: why its study is paused, None where it is not.
+    """
+
+    expires: datetime
+    paused: str | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,12 @@ class CellRow:
         in_grid: part of the study's latest definition.
         expired: RUNNING under a lease that ran out: its worker is gone or stuck.
         worker: who works on it, or ended it; None while it waits.
-        failure_kind: of the last attempt that failed; forgotten at the next claim.
+        attempts: claims of the cell so far.
+        failure_class: of the last attempt that failed; forgotten when one completes.
+        failures: attempts that failed since the cell began, or was last retried.
+        not_before: when a cell that waits after a failure may be claimed.
+        last_epoch: the last durable epoch, counted from 0.
+        lease_seconds: how long a renewal of the current lease holds.
         metrics: the run's final metrics, `best_acc` among them.
         seconds: wall time of the attempt that completed it.
     """
@@ -66,6 +91,7 @@ class CellRow:
     lease_expires: datetime | None
     token: int
     attempts: int
+    failure_class: FailureClass | None
     failure_kind: str | None
     failure_message: str | None
     trial_id: int | None
@@ -77,6 +103,12 @@ class CellRow:
     updated: datetime
     started: datetime | None
     finished: datetime | None
+    failures: int
+    not_before: datetime | None
+    last_epoch: int | None
+    run_key: str | None
+    micro_batches: int
+    lease_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +134,7 @@ class StudyCounts:
         running: under a lease that holds.
         lost: under a lease that ran out.
         last_activity: when a cell last changed.
+        paused: why no cell is handed out, None where they are.
     """
 
     study: str
@@ -111,4 +144,20 @@ class StudyCounts:
     lost: int
     complete: int
     failed: int
+    cancelled: int
     last_activity: datetime | None
+    paused: str | None
+
+
+@dataclass(frozen=True)
+class AsideDevice:
+    """A device that no worker should use.
+
+    Args:
+        place: host and device, as `node7/cuda:0`.
+        reason: how it failed, one line.
+    """
+
+    place: str
+    reason: str
+    since: datetime

@@ -1,70 +1,60 @@
 """Optuna's view of the grid: one study, one trial a cell, categorical parameters.
 
 The ledger's table is the truth. Every change of it and of the view is one transaction, so a kill at
-any moment leaves both or neither. State changes go through Optuna's own storage, joined to the
-ledger's transaction; whole grids are written straight into its tables, since its API takes 5 ms a
-trial (2,000 cells: 10 s with the database locked; this way 0.3 s).
+any moment leaves both or neither. Studies go through Optuna's own storage, joined to the ledger's
+transaction; trials are written straight into its tables, since its API takes 5 ms a trial (a grid
+of 2,000 cells: 10 s with the database locked; this way 0.3 s).
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, distribution_to_json
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, MetaData, Table, delete, func, insert, select, update
+from optuna.trial import TrialState
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
-from tracker.ledger.database import connect_args
+from tracker.ledger.database import Database
+from tracker.ledger.optuna_tables import OptunaTables, SeenTrial
 from tracker.ledger.queries import change_rows
-from tracker.ledger.rows import OBJECTIVE, CellRow
+from tracker.ledger.rows import CellRow
 from tracker.ledger.tables import cells
+from tracker.ledger.views import attribute_rows, choice_texts, choices, link, naive, name_rows, value_rows
 from tracker.study.errors import LedgerError
-
-TRIAL_TABLES = (
-    "trials",
-    "trial_params",
-    "trial_values",
-    "trial_user_attributes",
-    "trial_system_attributes",
-    "trial_intermediate_values",
-    "trial_heartbeats",
-)
+from tracker.study.recipe import Scalar
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every study made is announced on stderr
 
 
 class Trials:
-    """Optuna's tables in the database at `url`, made if they are not there.
+    """Optuna's tables in the ledger's database, made if they are not there.
 
     Every method takes the connection of the ledger's transaction and becomes part of it.
-
-    Args:
-        name: the database as messages call it.
 
     Raises:
         LedgerError: they were made by another version of Optuna.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, database: Database) -> None:
+        options = {"connect_args": database.connect_args(), "poolclass": NullPool}
         try:
-            self._storage = RDBStorage(url, engine_kwargs={"connect_args": connect_args(url)})
+            self._storage = RDBStorage(database.url, engine_kwargs=options)
         except RuntimeError as error:  # how Optuna says that the schema is not its own
-            raise LedgerError(f"{name}: {error}") from error
+            raise LedgerError(f"{database}: {error}") from error
         except StorageInternalError as error:
             raise (error.__cause__ or error) from error
         self._storage.engine.dispose()  # from here on every statement runs on the ledger's connections
-        self._tables: dict[str, Table] = {}
+        self._tables = OptunaTables()
 
     def close(self) -> None:
         """Close Optuna's connections."""
@@ -83,31 +73,56 @@ class Trials:
 
         That happens when someone else writes to the Optuna study; `align` mends it.
         """
-        if row.trial_id is None:
+        trials = self._tables.table(connection, "trials")
+        its_trial = trials.c.trial_id == row.trial_id
+        found = connection.execute(select(trials.c.state).where(its_trial).with_for_update()).scalar_one_or_none()
+        if found is None or TrialState[found].is_finished():
             return False
-        state = TrialState[row.state]
-        try:
-            with self._joined(connection) as storage:
-                if state.is_finished():
-                    storage.set_trial_state_values(row.trial_id, TrialState.RUNNING)  # a start time, if it has none
-                    for key, value in _attributes(row).items():
-                        storage.set_trial_user_attr(row.trial_id, key, value)
-                storage.set_trial_state_values(row.trial_id, state, _values(row))
-        except (KeyError, UpdateFinishedTrialError):
-            return False
+        values: dict[str, Any] = {"state": row.state}
+        start = naive(row.started or row.updated)
+        if row.state == "RUNNING" and found != "RUNNING":
+            values["datetime_start"] = start
+        if TrialState[row.state].is_finished():
+            values["datetime_start"] = func.coalesce(trials.c.datetime_start, start)
+            values["datetime_complete"] = naive(row.finished or row.updated)
+            self._tables.replace(connection, "trial_values", "objective", value_rows(row))
+            self._tables.replace(connection, "trial_user_attributes", "key", attribute_rows(row))
+        connection.execute(update(trials).where(its_trial).values(values))
         return True
 
-    def add(self, connection: Connection, study: str, grid: Sequence[CellRow], rows: Sequence[CellRow]) -> None:
+    def describe(self, connection: Connection, row: CellRow) -> None:
+        """Attach to the row's trial what is known of it, also after it was closed."""
+        trials = self._tables.table(connection, "trials")
+        if connection.execute(select(trials.c.trial_id).where(trials.c.trial_id == row.trial_id)).first():
+            self._tables.replace(connection, "trial_user_attributes", "key", attribute_rows(row))
+
+    def prune(self, connection: Connection, study: str, now: datetime) -> None:
+        """Close the trials of the study's cancelled cells, however many."""
+        trials = self._tables.table(connection, "trials")
+        cancelled = select(cells.c.trial_id).where(cells.c.study == study, cells.c.state == "PRUNED")
+        connection.execute(
+            update(trials)
+            .where(trials.c.trial_id.in_(cancelled), trials.c.state.in_(("WAITING", "RUNNING")))
+            .values(
+                state="PRUNED",
+                datetime_start=func.coalesce(trials.c.datetime_start, naive(now)),
+                datetime_complete=naive(now),
+            )
+        )
+
+    def add(
+        self, connection: Connection, study: str, points: Sequence[Mapping[str, Scalar]], rows: Sequence[CellRow]
+    ) -> None:
         """Make a trial for each of `rows`, in the state it has, and note it in the ledger.
 
         Args:
-            grid: every cell of the study; their values are the choices of the parameters.
+            points: of every cell of the grid; their values are the choices of the parameters.
             rows: the cells that get a (new) trial.
         """
         if not rows:
             return
         study_id = self._study_id(connection, study)
-        trials = self._table(connection, "trials")
+        trials = self._tables.table(connection, "trials")
         of_study = trials.c.study_id == study_id
         first = connection.execute(select(func.count()).where(of_study)).scalar_one()
         connection.execute(
@@ -117,51 +132,36 @@ class Trials:
                     "number": first + offset,
                     "study_id": study_id,
                     "state": row.state,
-                    "datetime_start": _naive(row.started or row.updated) if row.state != "WAITING" else None,
-                    "datetime_complete": _naive(row.finished or row.updated)
+                    "datetime_start": naive(row.started or row.updated) if row.state != "WAITING" else None,
+                    "datetime_complete": naive(row.finished or row.updated)
                     if TrialState[row.state].is_finished()
                     else None,
                 }
                 for offset, row in enumerate(rows)
             ],
         )
-        ids = self._ids(connection, study_id)
+        ids = self._tables.ids(connection, study_id, first)
         made = [replace(row, trial_id=ids[first + k], trial_number=first + k) for k, row in enumerate(rows)]
-        choices = distributions(grid)
-        texts = {axis: distribution_to_json(choice) for axis, choice in choices.items()}
-        self._insert(
+        texts = choice_texts(points)
+        number = {axis: {value: place for place, value in enumerate(of)} for axis, of in choices(points).items()}
+        self._tables.insert(
             connection,
             "trial_params",
             [
                 {
                     "trial_id": row.trial_id,
                     "param_name": axis,
-                    "param_value": choices[axis].to_internal_repr(value),
+                    "param_value": number[axis][value],
                     "distribution_json": texts[axis],
                 }
                 for row in made
                 for axis, value in row.point.items()
             ],
         )
-        self._insert(
-            connection,
-            "trial_user_attributes",
-            [
-                {"trial_id": row.trial_id, "key": key, "value_json": json.dumps(value)}
-                for row in made
-                for key, value in {"cell_id": row.cell_id, "cell": row.name, **_attributes(row)}.items()
-            ],
-        )
-        self._insert(
-            connection,
-            "trial_values",
-            [
-                {"trial_id": row.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
-                for row in made
-                for value in _values(row) or ()
-            ],
-        )
-        change_rows(connection, study, [_link(row) for row in made])
+        said = [line for row in made for line in name_rows(row) + attribute_rows(row)]
+        self._tables.insert(connection, "trial_user_attributes", said)
+        self._tables.insert(connection, "trial_values", [line for row in made for line in value_rows(row)])
+        change_rows(connection, study, [link(row) for row in made])
 
     def align(self, connection: Connection, study: str, grid: Sequence[CellRow]) -> list[str]:
         """Make the view show the table, and say what did not.
@@ -173,21 +173,19 @@ class Trials:
             grid: every cell of the study's latest definition.
         """
         study_id = self._study_id(connection, study)
-        with self._joined(connection) as storage:
-            found = storage.get_all_trials(study_id, deepcopy=False)
-        of_cell: dict[str, list[FrozenTrial]] = defaultdict(list)
-        strangers: list[FrozenTrial] = []
+        found = self._tables.seen(connection, study_id)
+        of_cell: dict[str, list[SeenTrial]] = defaultdict(list)
+        strangers: list[SeenTrial] = []
         for trial in found:
-            (of_cell[trial.user_attrs["cell_id"]] if "cell_id" in trial.user_attrs else strangers).append(trial)
-        choices = distributions(grid)
-        in_grid = {row.cell_id for row in grid}
-        outside = [cell_id for cell_id in of_cell if cell_id not in in_grid]
-        if outside or any(trial.distributions != choices for trials in of_cell.values() for trial in trials):
-            self._clear(connection, study, study_id)
-            self.add(connection, study, grid, grid)
+            (strangers if trial.cell_id is None else of_cell[trial.cell_id]).append(trial)
+        points = [row.point for row in grid]
+        outside = of_cell.keys() - {row.cell_id for row in grid}
+        if outside or (of_cell and self._tables.choices(connection, study_id) != set(choice_texts(points).items())):
+            self._tables.clear(connection, study_id)
+            connection.execute(update(cells).where(cells.c.study == study).values(trial_id=None, trial_number=None))
+            self.add(connection, study, points, grid)
             return [f"the grid changed: Optuna's {len(found)} trials made anew as {len(grid)}"]
-        ids = self._ids(connection, study_id)
-        said, missing = [], []
+        said, missing, links = [], [], []
         for row in grid:
             if not (its_trials := of_cell.get(row.cell_id)):
                 missing.append(row)
@@ -195,19 +193,20 @@ class Trials:
                 continue
             *older, trial = its_trials
             strangers += older
-            linked = replace(row, trial_id=ids[trial.number], trial_number=trial.number)
+            linked = replace(row, trial_id=trial.trial_id, trial_number=trial.number)
             if linked != row:
-                change_rows(connection, study, [_link(linked)])
-            if trial.state.name != row.state:
-                said.append(f"{row.name}: Optuna's trial {trial.number} was {trial.state.name}; now {row.state}")
+                links.append(link(linked))
+            if trial.state != row.state:
+                said.append(f"{row.name}: Optuna's trial {trial.number} was {trial.state}; now {row.state}")
                 if not self.bring(connection, linked):
                     missing.append(row)
-        self.add(connection, study, grid, missing)
+        change_rows(connection, study, links)
+        self.add(connection, study, points, missing)
         for trial in strangers:
-            if not trial.state.is_finished():
-                said.append(f"Optuna's trial {trial.number} was {trial.state.name} and is no cell's; now FAIL")
+            if not TrialState[trial.state].is_finished():
+                said.append(f"Optuna's trial {trial.number} was {trial.state} and is no cell's; now FAIL")
                 with self._joined(connection) as storage:
-                    storage.set_trial_state_values(ids[trial.number], TrialState.FAIL)
+                    storage.set_trial_state_values(trial.trial_id, TrialState.FAIL)
         return said
 
     def _study_id(self, connection: Connection, study: str) -> int:
@@ -217,21 +216,6 @@ class Trials:
                 return int(storage.get_study_id_from_name(study))
             except KeyError:
                 return int(storage.create_new_study([StudyDirection.MAXIMIZE], study))
-
-    def _clear(self, connection: Connection, study: str, study_id: int) -> None:
-        """Delete all trials of the study; its attributes stay."""
-        trials = self._table(connection, "trials")
-        its_trials = select(trials.c.trial_id).where(trials.c.study_id == study_id)
-        for name in reversed(TRIAL_TABLES):
-            table = self._table(connection, name)
-            connection.execute(delete(table).where(table.c.trial_id.in_(its_trials)))
-        connection.execute(update(cells).where(cells.c.study == study).values(trial_id=None, trial_number=None))
-
-    def _ids(self, connection: Connection, study_id: int) -> dict[int, int]:
-        """Return the database's id of each trial, by Optuna's number."""
-        trials = self._table(connection, "trials")
-        found = connection.execute(select(trials.c.number, trials.c.trial_id).where(trials.c.study_id == study_id))
-        return {row.number: row.trial_id for row in found}
 
     @contextmanager
     def _joined(self, connection: Connection) -> Iterator[RDBStorage]:
@@ -245,45 +229,3 @@ class Trials:
         finally:
             registry().close()
             registry.clear()
-
-    def _table(self, connection: Connection, name: str) -> Table:
-        """Return one of Optuna's tables, as it is in this database."""
-        if name not in self._tables:
-            self._tables[name] = Table(name, MetaData(), autoload_with=connection, resolve_fks=False)
-        return self._tables[name]
-
-    def _insert(self, connection: Connection, name: str, values: list[dict[str, Any]]) -> None:
-        if values:
-            connection.execute(insert(self._table(connection, name)), values)
-
-
-def distributions(grid: Sequence[CellRow]) -> dict[str, CategoricalDistribution]:
-    """Return each axis's choices: the values its cells have, in the order of the grid."""
-    values: dict[str, dict[Any, None]] = defaultdict(dict)
-    for row in grid:
-        for axis, value in row.point.items():
-            values[axis][value] = None
-    return {axis: CategoricalDistribution(list(choices)) for axis, choices in values.items()}
-
-
-def _link(row: CellRow) -> dict[str, Any]:
-    """Return the change that notes which trial is the row's."""
-    return {"of_cell": row.cell_id, "trial_id": row.trial_id, "trial_number": row.trial_number}
-
-
-def _attributes(row: CellRow) -> dict[str, Any]:
-    """Return what a finished trial says beside its value."""
-    if row.state == "COMPLETE":
-        return {**(row.metrics or {}), "mlflow_run_id": row.run_id, "seconds": row.seconds}
-    if row.state == "FAIL":
-        return {"failure": f"{row.failure_kind}: {row.failure_message}", "mlflow_run_id": row.run_id}
-    return {}
-
-
-def _values(row: CellRow) -> list[float] | None:
-    return [row.metrics[OBJECTIVE]] if row.state == "COMPLETE" and row.metrics else None
-
-
-def _naive(moment: datetime) -> datetime:
-    """Return naive UTC, as Optuna's tables have it."""
-    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 
 from tracker.study.home import Home
 from tracker.study.study import Cell
+from tracker.sweep.sizes import sweep_bytes
+from tracker.sweep.workers.cell import Keep
 from tracker.training.splits import split_sizes
 from tracker.vision.datasets import DatasetState, describe
 from tracker.vision.models import Classifier, build_network
@@ -25,8 +26,6 @@ from tracker.vision.normalizations import MinMax
 PROBE_BATCH = {"cpu": 32, "cuda": 256}
 FORWARD_SHARE = 1 / 3
 """A forward pass costs about a third of a training step."""
-OTHER_BYTES = 300_000
-"""Figures and predictions of a cell."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Estimate:
 
     Args:
         seconds: wall time; None when it cannot be told (a dataset's size is not known yet).
-        disk_bytes: checkpoints and figures; None likewise.
+        disk_bytes: the most that will be on the disk at once, beside what is there already.
         basis: a sentence that says how the time was found.
     """
 
@@ -45,12 +44,13 @@ class Estimate:
 
 
 def estimate_cost(
-    cells: Iterable[Cell],
+    cells: Sequence[Cell],
     seconds_by_cell: Mapping[str, float],
     done: Iterable[Cell],
     home: Home,
     device: torch.device,
     workers: int,
+    keep: Keep = "best",
     say: Callable[[str], None] = lambda _: None,
 ) -> Estimate:
     """Estimate what `cells` will cost.
@@ -64,7 +64,7 @@ def estimate_cost(
     for cell in done:
         if cell.id in seconds_by_cell:
             known.setdefault(_kind(cell), []).append(seconds_by_cell[cell.id])
-    measured, probed, disk = 0, 0, 0
+    measured, probed = 0, 0
     total: float | None = 0.0
     probes: dict[object, float] = {}
     states: dict[str, DatasetState] = {}
@@ -87,11 +87,11 @@ def estimate_cost(
             train, val, test = split_sizes(recipe, state.train, state.test)
             seconds = probes[key] * (train + (val + test) * FORWARD_SHARE) * recipe.epochs
         total = None if total is None or seconds is None else total + seconds
-        disk += checkpoint_bytes(recipe.model) + OTHER_BYTES
     if total is not None and device.type == "cuda":
         total /= max(1, workers)
     parts = [f"{measured} from cells already run"] if measured else []
     parts += [f"{probed} from timing single steps on this device"] if probed else []
+    disk = sweep_bytes(cells, workers, keep)
     return Estimate(total, disk, ", ".join(parts) or "sizes of the datasets are not known yet")
 
 
@@ -121,11 +121,3 @@ def _seconds_per_image(cell: Cell, shape: tuple[int, int, int], classes: int, de
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)
     return statistics.median(times[1:]) / count
-
-
-@cache
-def checkpoint_bytes(model: str) -> int:
-    """Return the size of a model's tensors with a head of 1,000 classes, counted without making them."""
-    with torch.device("meta"):
-        network, _ = build_network(model, channels=3, classes=1000, seed=0)
-    return sum(tensor.numel() * tensor.element_size() for tensor in [*network.parameters(), *network.buffers()])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from tracker.study.failures import FailureClass
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,24 @@ class CellStarted:
 
 
 @dataclass(frozen=True)
+class CellResumed:
+    """A cell goes on where an earlier attempt ended.
+
+    Args:
+        done: epochs that need not be trained again.
+        origin: where its training state was found.
+    """
+
+    cell_id: str
+    name: str
+    done: int
+    epochs: int
+    origin: Literal["this machine", "the artifact store"]
+
+
+@dataclass(frozen=True)
 class EpochDone:
-    """One epoch is done and logged; accuracies are fractions."""
+    """One epoch is done, durable and logged; accuracies are fractions."""
 
     cell_id: str
     name: str
@@ -39,7 +58,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class CellDone:
-    """A cell is complete: in MLflow and in the ledger."""
+    """A cell is complete: in MLflow, or in the journal on its way there, and in the ledger."""
 
     cell_id: str
     name: str
@@ -49,20 +68,47 @@ class CellDone:
 
 @dataclass(frozen=True)
 class CellFailed:
-    """A cell failed; the others go on."""
+    """An attempt at a cell failed; the others go on.
+
+    Args:
+        again_in: seconds until it may be tried again; None where it counts as failed.
+    """
 
     cell_id: str
     name: str
+    failure_class: FailureClass
     kind: str
     message: str
+    again_in: float | None = None
 
 
 @dataclass(frozen=True)
 class CellReleased:
-    """A cell was given back unfinished, because the sweep was asked to stop."""
+    """A cell was given back unfinished: it goes on later where it stands.
+
+    Args:
+        why: as a person would say it.
+    """
 
     cell_id: str
     name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class MlflowAway:
+    """MLflow does not answer and results wait in the journal; with `pending` 0 it has all of them again."""
+
+    worker: str
+    pending: int
+
+
+@dataclass(frozen=True)
+class WorkerHeld:
+    """A worker waits, its cell in hand, until something is mended; with `reason` None it goes on."""
+
+    worker: str
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +116,20 @@ class Notice:
     """A sentence for the user."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class WorkerLeft:
+    """A worker ends early, and should not be replaced as it was.
+
+    Args:
+        device: the one it ran on.
+        why: the device failed, or is too small for so many trials at once.
+    """
+
+    worker: str
+    device: str
+    why: Literal["device", "crowded"]
 
 
 @dataclass(frozen=True)
@@ -81,4 +141,7 @@ class WorkerEnded:
     cell_id: str | None = field(default=None)
 
 
-Event = WorkerReady | CellStarted | EpochDone | CellDone | CellFailed | CellReleased | Notice | WorkerEnded
+Event = (
+    WorkerReady | CellStarted | CellResumed | EpochDone | CellDone | CellFailed | CellReleased
+    | MlflowAway | WorkerHeld | Notice | WorkerLeft | WorkerEnded
+)  # fmt: skip

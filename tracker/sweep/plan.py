@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from tracker.ledger.ledger import Ledger
+from tracker.ledger.opening import existing_ledger
 from tracker.study.errors import DeviceError
 from tracker.study.home import Home
 from tracker.study.recipe import Scalar
@@ -17,6 +17,7 @@ from tracker.study.study import Cell, Study
 from tracker.sweep.estimate import Estimate, estimate_cost
 from tracker.sweep.preflight import check_models
 from tracker.sweep.progress import clock
+from tracker.sweep.workers.cell import Keep
 from tracker.training.device import resolve_device
 from tracker.vision.datasets import datasets_of, describe
 
@@ -27,8 +28,9 @@ class Plan:
 
     Args:
         done: complete cells.
-        to_do: the others, in grid order.
+        to_do: those that wait or run, in grid order.
         running: ids of cells another process works on right now.
+        failed, cancelled: how many cells wait for `tracker retry`.
     """
 
     study: Study
@@ -36,30 +38,54 @@ class Plan:
     to_do: tuple[Cell, ...]
     running: frozenset[str]
     seconds_by_cell: dict[str, float]
+    failed: int = 0
+    cancelled: int = 0
+
+    def counts(self) -> str:
+        """Say how far the study is: `24 cells, 3 done, 1 failed, 20 to do`."""
+        parts = [f"{len(self.study.cells)} cells", f"{len(self.done)} done"]
+        stuck = {"failed": self.failed, "cancelled": self.cancelled}
+        return ", ".join([*parts, *(f"{n} {word}" for word, n in stuck.items() if n), f"{len(self.to_do)} to do"])
 
 
-def make_plan(study: Study, home: Home) -> Plan:
-    """Compare a study with the ledger; nothing is written where there is no ledger yet."""
+def make_plan(study: Study, home: Home, storage: str | None = None, replace: bool = False) -> Plan:
+    """Compare a study with the ledger; nothing is written where there is no ledger yet.
+
+    Args:
+        storage: URL of the trial database; None for the local one.
+        replace: a changed recipe is meant.
+
+    Raises:
+        RecipeChanged: the study has results of another recipe.
+    """
     complete: dict[str, float] = {}
-    running: set[str] = set()
-    if home.trials_db.exists():
-        with Ledger.local(home) as ledger:
+    of_state: dict[str, set[str]] = {"FAIL": set(), "PRUNED": set(), "RUNNING": set()}
+    ledger = existing_ledger(home, storage)
+    if ledger is not None:
+        with ledger:
+            if not replace:
+                ledger.check_recipe(study)
             rows = ledger.rows(study.name, in_grid=False)  # a cell that comes back into the grid is still done
         for row in rows:
             if row.state == "COMPLETE":
                 complete[row.cell_id] = row.seconds or 0.0
-            elif row.state == "RUNNING" and not row.expired:
-                running.add(row.cell_id)
+            elif row.state in of_state and not row.expired:
+                of_state[row.state].add(row.cell_id)
+    stuck = of_state["FAIL"] | of_state["PRUNED"]
     return Plan(
         study=study,
         done=tuple(cell for cell in study.cells if cell.id in complete),
-        to_do=tuple(cell for cell in study.cells if cell.id not in complete),
-        running=frozenset(running),
+        to_do=tuple(cell for cell in study.cells if cell.id not in complete and cell.id not in stuck),
+        running=frozenset(of_state["RUNNING"]),
         seconds_by_cell={cell_id: seconds for cell_id, seconds in complete.items() if seconds},
+        failed=sum(cell.id in of_state["FAIL"] for cell in study.cells),
+        cancelled=sum(cell.id in of_state["PRUNED"] for cell in study.cells),
     )
 
 
-def estimate_plan(plan: Plan, home: Home, device: str, workers: int, say: Callable[[str], None]) -> Estimate | str:
+def estimate_plan(
+    plan: Plan, home: Home, device: str, workers: int, keep: Keep, say: Callable[[str], None]
+) -> Estimate | str:
     """Estimate what is left of a plan; a sentence where the device it is meant for is not here.
 
     Raises:
@@ -70,7 +96,7 @@ def estimate_plan(plan: Plan, home: Home, device: str, workers: int, say: Callab
         resolved = resolve_device(device)
     except DeviceError as error:
         return f"unknown: {error.message}"
-    return estimate_cost(plan.to_do, plan.seconds_by_cell, plan.done, home, resolved, workers, say)
+    return estimate_cost(plan.to_do, plan.seconds_by_cell, plan.done, home, resolved, workers, keep, say)
 
 
 def describe_plan(plan: Plan, estimate: Estimate | str, home: Home) -> RenderableType:
@@ -84,7 +110,7 @@ def describe_plan(plan: Plan, estimate: Estimate | str, home: Home) -> Renderabl
     held = ", ".join(f"{key}={value}" for key, value in study.recipe.items())
     head.add_row("recipe", held)
     running = f", {len(plan.running)} of these running elsewhere" if plan.running else ""
-    head.add_row("cells", f"{len(study.cells)}: {len(plan.done)} done, {len(plan.to_do)} to do{running}")
+    head.add_row("cells", f"{plan.counts().replace(' cells,', ':', 1)}{running}")
     if isinstance(estimate, str):
         head.add_row("estimated time", estimate)
     elif plan.to_do:

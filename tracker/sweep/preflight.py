@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tracker.study.errors import DataError, PreflightError, TrackerError, UsageError
+from tracker.study.errors import DiskFull, PreflightError, TrackerError, UsageError
 from tracker.study.home import Home
 from tracker.study.recipe import DatasetSpec
 from tracker.study.study import Cell, Study
@@ -23,9 +23,6 @@ from tracker.vision.images import ImageSet
 from tracker.vision.models import model_names
 from tracker.vision.progress import Progress, silent
 from tracker.vision.sources import weights_file
-
-SAFETY_BYTES = 1 << 30
-"""Disk left free beside what a sweep is estimated to write."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ def preflight(
     device: str,
     weights_dir: Path | None = None,
     disk_bytes: int = 0,
+    min_free_bytes: int = 0,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
 ) -> Checked:
@@ -51,7 +49,8 @@ def preflight(
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        disk_bytes: what the cells are estimated to write.
+        disk_bytes: what the cells are estimated to need.
+        min_free_bytes: to be left free beside it.
         say: told what is being looked at.
         progress: shows how far packing a dataset is.
 
@@ -80,7 +79,7 @@ def preflight(
         attempt(partial(open_into, images, name, spec, home, progress))
     for cell in one_per(cells, lambda cell: (cell.recipe.model, cell.recipe.source, cell.recipe.weights)):
         attempt(partial(_check_source, cell, home, weights_dir))
-    attempt(partial(_check_disk, home, disk_bytes))
+    attempt(partial(_check_disk, home, disk_bytes + min_free_bytes))
     if obstacles:  # what follows needs all of the above
         raise PreflightError(obstacles)
     normalizations = list(dict.fromkeys(cell.recipe.normalization for cell in study.cells))
@@ -145,8 +144,8 @@ def _check_disk(home: Home, needed: int) -> None:
             f"{home.root}: cannot be written to: {error.strerror}", "another place: --home DIR"
         ) from error
     free = shutil.disk_usage(home.root).free
-    if free < needed + SAFETY_BYTES:
-        raise DataError(
-            f"{home.root}: {free / 1e9:.1f} GB free, about {(needed + SAFETY_BYTES) / 1e9:.1f} GB needed",
-            "free some space, or another place: --home DIR",
+    if free < needed:
+        raise DiskFull(
+            f"{home.root}: {free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed",
+            "free some space, keep less (--keep none), or another place: --home DIR",
         )

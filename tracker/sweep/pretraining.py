@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import torch
+from rich.console import Console
 
 from tracker.figures.curve import learning_curve
+from tracker.study.errors import TrackingError
 from tracker.study.home import Home
 from tracker.study.recipe import Recipe
+from tracker.study.study import Cell
 from tracker.sweep.events import CellDone, CellStarted, EpochDone, Event
-from tracker.sweep.sources import Pretrained, SourceJob, pretrain
+from tracker.sweep.progress import make_display
+from tracker.sweep.sources import Pretrained, SourceJob, jobs_of, pretrain
 from tracker.tracking.environment import environment_tags
 from tracker.tracking.run import open_run
+from tracker.tracking.states import fetch_source
 from tracker.tracking.writing import SOURCES
 from tracker.training.device import describe_device
 from tracker.training.trial import EpochResult
+
+
+def provide_sources(cells: Sequence[Cell], home: Home, device: torch.device, uri: str, console: Console) -> None:
+    """See that the sources that cells start from are here: fetched if another machine made them, else pre-trained."""
+    for job in jobs_of(cells):
+        if not obtain_source(job, home, uri):
+            with make_display(console, total=1, workers=1, what=f"source {job.name}") as display:
+                pretrain_tracked(job, home, device, uri, display.show)
+
+
+def obtain_source(job: SourceJob, home: Home, uri: str) -> bool:
+    """Say whether a source is here, having fetched it from MLflow if it is there.
+
+    Two machines that pre-trained it each for itself might differ in a few bits.
+    """
+    path = job.path(home)
+    if path.is_file():
+        return True
+    home.make(path.parent)
+    try:
+        return fetch_source(uri, job.identity, path)
+    except TrackingError:  # MLflow is away: then it is not there
+        return False
 
 
 def pretrain_tracked(
@@ -66,8 +92,8 @@ def pretrain_tracked(
         raise
     run.set_tags({"u0": numbers(made.facts.target.mean), "std0": numbers(made.facts.target.std)})
     run.note(describe(job.recipe, made))
-    with tempfile.TemporaryDirectory(dir=home.make(home.work)) as folder:
-        picture = Path(folder) / "learning_curve.png"
+    with home.scratch("source") as folder:
+        picture = folder / "learning_curve.png"
         curves = {key: [metrics[key] for metrics in made.history] for key in made.history[0]}
         learning_curve(curves, picture, title=name)
         run.log_file(picture, "figures")

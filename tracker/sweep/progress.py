@@ -21,7 +21,20 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, EpochDone, Event, Notice, WorkerEnded
+from tracker.sweep.events import (
+    CellDone,
+    CellFailed,
+    CellReleased,
+    CellResumed,
+    CellStarted,
+    EpochDone,
+    Event,
+    MlflowAway,
+    Notice,
+    WorkerEnded,
+    WorkerHeld,
+    WorkerLeft,
+)
 
 
 class Display(Protocol):
@@ -53,6 +66,14 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     cell_seconds: list[float] = field(default_factory=list)
     epoch_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
+    away: bool = False
+
+    @property
+    def note(self) -> str:
+        """What stands beside the count of cells."""
+        waiting = sum(self.pending.values())
+        return f"cells [yellow](MLflow is away, {waiting} results wait)[/]" if waiting else "cells"
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
@@ -61,8 +82,10 @@ class Tally:
             self.cell_seconds.append(event.seconds)
             self.epoch_seconds.pop(event.cell_id, None)
         elif isinstance(event, CellFailed):
-            self.failed += 1
+            self.failed += event.again_in is None
             self.epoch_seconds.pop(event.cell_id, None)
+        elif isinstance(event, MlflowAway):
+            self.pending[event.worker] = event.pending
         elif isinstance(event, CellReleased):
             self.epoch_seconds.pop(event.cell_id, None)
         elif isinstance(event, EpochDone):
@@ -146,6 +169,8 @@ class BarDisplay:
         if isinstance(event, CellStarted):
             task = self._progress.add_task(f"  {event.name}", total=event.epochs, note="epochs", eta=None)
             self._cells[event.cell_id] = task
+        elif isinstance(event, CellResumed) and event.cell_id in self._cells:
+            self._progress.update(self._cells[event.cell_id], completed=event.done)  # type: ignore[arg-type]
         elif isinstance(event, EpochDone) and event.cell_id in self._cells:
             self._progress.update(
                 self._cells[event.cell_id],  # type: ignore[arg-type]
@@ -161,7 +186,10 @@ class BarDisplay:
         if line is not None:
             self._say(line)
         self._progress.update(
-            self._overall, completed=self._tally.done + self._tally.failed, eta=self._tally.remaining()
+            self._overall,
+            completed=self._tally.done + self._tally.failed,
+            note=self._tally.note,
+            eta=self._tally.remaining(),
         )
 
 
@@ -204,15 +232,35 @@ def _line(event: Event, tally: Tally) -> str | None:
         accuracies = ", ".join(f"{name} {event.metrics[name]:.2%}" for name in ("best_acc", "last_acc"))
         return f"{place} {event.name}: {accuracies}, {clock(event.seconds)}, ETA {clock(tally.remaining() or 0)}"
     if isinstance(event, CellFailed):
-        return f"{place} {event.name}: FAILED ({event.kind}): {event.message}"
+        what = f"({event.failure_class}, {event.kind}): {event.message}"
+        if event.again_in is None:
+            return f"{place} {event.name}: FAILED {what}"
+        return f"{event.name}: an attempt failed {what}; again in {clock(event.again_in)}"
+    if isinstance(event, CellResumed):
+        return f"{event.name}: goes on after epoch {event.done}/{event.epochs} (state from {event.origin})"
     if isinstance(event, CellReleased):
-        return f"{event.name}: stopped, will run again"
+        return f"{event.name}: given back where it stands ({event.why})"
+    if isinstance(event, WorkerHeld):
+        return f"worker {event.worker} {f'waits: {event.reason}' if event.reason else 'goes on'}"
+    if isinstance(event, WorkerLeft):
+        reason = "the device failed" if event.why == "device" else "too little memory for so many trials at once"
+        return f"worker {event.worker} leaves {event.device}: {reason}"
+    if isinstance(event, MlflowAway):
+        return _mlflow_line(event, tally)
     if isinstance(event, Notice):
         return event.text
     if isinstance(event, WorkerEnded) and event.exitcode != 0:
         how = f"killed by signal {-event.exitcode}" if event.exitcode < 0 else f"exit code {event.exitcode}"
         return f"worker {event.worker} died ({how})"
     return None
+
+
+def _mlflow_line(event: MlflowAway, tally: Tally) -> str | None:
+    """Say it once when MLflow goes and once when everything has arrived."""
+    was_away, tally.away = tally.away, sum(tally.pending.values()) > 0
+    if tally.away and not was_away:
+        return "MLflow does not answer: training goes on, results wait in the journal and are sent when it is back"
+    return "MLflow has everything again" if was_away and not tally.away else None
 
 
 def make_display(console: Console, *, total: int, workers: int, what: str) -> BarDisplay | LineDisplay:

@@ -20,6 +20,8 @@ class Open:
         store: which MLflow it belongs to, as `server.store_name` calls it.
         start_time: milliseconds since 1970, like every time here.
         experiment_tags: given to the experiment when it has to be created.
+        token: grows with each opening of the same key, wherever; who has a smaller one comes late.
+        shared: several processes of a home may have it open at once; the last one out ends it.
     """
 
     key: str
@@ -30,6 +32,8 @@ class Open:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     experiment_tags: dict[str, str] = field(default_factory=dict)
+    token: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
-from tracker.tracking.client import shown
-from tracker.tracking.delivery import ENDED_TAG, Delivery, Refused, Undelivered
-from tracker.tracking.events import Event, Finish, Metrics, Open, Tags, from_line, to_line
-from tracker.tracking.server import store_name
+from tracker.tracking.events import Event, Open, from_line, to_line
 
 SUFFIX, FILES, REFUSED = ".jsonl", ".files", ".refused"
 
@@ -142,83 +139,31 @@ class Journal:
         return events
 
 
-@dataclass(frozen=True)
-class Replayed:
-    """What became of the journals that earlier processes left.
-
-    Args:
-        delivered: names of the runs that are now complete in MLflow.
-        pending: journals that are still here, each with the reason.
-        problems: what could not be delivered and never will be, a sentence each.
-    """
-
-    delivered: tuple[str, ...]
-    pending: tuple[str, ...]
-    problems: tuple[str, ...]
+def held_journals(home: Home) -> frozenset[str]:
+    """Return the keys of runs that living processes of this machine write."""
+    return frozenset(start.key for start, held in _journals(home) if held)
 
 
-def replay(home: Home, uri: str) -> Replayed:
-    """Deliver what earlier processes could not.
+def left_journals(home: Home) -> dict[str, str]:
+    """Return the name and the key of each run whose process ended before MLflow had everything."""
+    left: dict[str, str] = {}
+    for start, held in _journals(home):
+        if not held:
+            left[start.name if start.name not in left else f"{start.name} ({start.key})"] = start.key
+    return left
 
-    Journals of living processes are left to them. A run whose process died without finishing it
-    is ended as KILLED, at the time of its last sign of life, with a tag that says why: no run
-    stays RUNNING.
 
-    Writes: to MLflow; removes the journals it has delivered.
-    """
-    delivered: list[str] = []
-    pending: list[str] = []
-    problems: list[str] = []
-    away: str | None = None
+def _journals(home: Home) -> Iterator[tuple[Open, bool]]:
+    """Yield how each journal's run was opened, and whether a process holds it. Changes nothing."""
     for path in sorted(home.journal.glob(f"*{SUFFIX}")):
-        journal = Journal.take(path)
-        if journal is None:
-            continue
-        problems += journal.problems
-        start = next((event for event in journal.events if isinstance(event, Open)), None)
-        if start is None:
-            journal.remove() if not journal.problems else journal.set_aside()
-            continue
-        if start.store not in (uri, store_name(home, uri)):
-            pending.append(f"{path}: it belongs to MLflow at {shown(start.store)}")
-            journal.close()
-            continue
-        if away is None:
-            away, refused = _deliver_all(journal, Delivery(uri, journal.files))
-            problems += [f"{start.name}: {problem}" for problem in refused]
-        if away is not None:
-            pending.append(f"{path}: {away}")
-            journal.close()
-            continue
-        delivered.append(start.name)
-        journal.set_aside() if refused or journal.problems else journal.remove()
-    for folder in home.journal.glob(f"*{FILES}"):
-        if not folder.with_suffix(SUFFIX).exists() and not folder.with_suffix(REFUSED).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-    return Replayed(tuple(delivered), tuple(pending), tuple(problems))
-
-
-def _deliver_all(journal: Journal, delivery: Delivery) -> tuple[str | None, list[str]]:
-    """Send every event in order; return why that had to end early, and what was refused."""
-    refused: list[str] = []
-    for event in [*journal.events, *_ending(journal.events)]:
-        try:
-            delivery.deliver(event)
-        except Undelivered as error:
-            return str(error), refused
-        except Refused as error:
-            refused.append(f"MLflow refused {type(event).__name__.lower()}: {error}")
-    return None, refused
-
-
-def _ending(events: list[Event]) -> list[Event]:
-    """Return what a run that just stops still needs: a reason and an end."""
-    for event in reversed(events):
-        if isinstance(event, Finish):
-            return []
-        if isinstance(event, Open):
-            break
-    times = [event.time if isinstance(event, Metrics) else event.start_time
-             for event in events if isinstance(event, (Metrics, Open))]  # fmt: skip
-    reason = "its process ended without finishing it: killed, out of memory, or power lost"
-    return [Tags({ENDED_TAG: reason}), Finish("KILLED", max(times))]
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                held = False
+            except BlockingIOError:
+                held = True
+            for line in file:
+                with suppress(ValueError):
+                    if isinstance(event := from_line(line), Open):
+                        yield event, held
+                        break

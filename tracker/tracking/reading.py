@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from tracker.study.errors import TrackingError
 from tracker.tracking.client import shown, talking_to
+from tracker.tracking.delivery import KEY_TAG
 from tracker.tracking.writing import read_document
 
 PAGE = 1_000
@@ -46,7 +47,8 @@ class RunRecord:
         status: RUNNING, FINISHED, FAILED or KILLED.
         metrics: the latest value of each.
         start_time: milliseconds since 1970.
-        end_time: None while it runs.
+        end_time: None while it runs; one that goes on shows where it was last ended.
+        key: the same for all attempts that continued it; "" in runs that others made.
     """
 
     run_id: str
@@ -58,6 +60,7 @@ class RunRecord:
     tags: dict[str, str]
     start_time: int
     end_time: int | None
+    key: str = ""
 
 
 def studies(uri: str) -> list[StudyRecord]:
@@ -78,7 +81,7 @@ def studies(uri: str) -> list[StudyRecord]:
         found: list[StudyRecord] = []
         for start in range(0, len(ids), EXPERIMENTS_A_QUERY):
             some = ids[start : start + EXPERIMENTS_A_QUERY]
-            found += [_study(run) for run in _all_runs(client, some, "tags.`tracker.kind` = 'study'")]
+            found += [_study(run) for run in search_all(client, some, "tags.`tracker.kind` = 'study'")]
     newest = {}
     for record in sorted(found, key=lambda record: record.swept_at):
         newest[record.name] = record
@@ -117,7 +120,9 @@ def read_runs(uri: str, name: str) -> list[RunRecord]:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             raise TrackingError(f"MLflow at {shown(uri)} has no experiment {name!r}", f"tracker sweep --study {name}")
-        runs = [_run(run) for run in _all_runs(client, [experiment.experiment_id], "tags.`tracker.kind` = 'cell'")]
+        runs = [
+            run_record(run) for run in search_all(client, [experiment.experiment_id], "tags.`tracker.kind` = 'cell'")
+        ]
     return sorted(runs, key=lambda run: run.start_time)
 
 
@@ -138,7 +143,8 @@ def read_histories(uri: str, run_ids: Sequence[str], metric: str) -> dict[str, l
         return dict(zip(run_ids, pool.map(history, run_ids), strict=True))
 
 
-def _all_runs(client: MlflowClient, experiment_ids: list[str], query: str) -> Iterator[Run]:
+def search_all(client: MlflowClient, experiment_ids: list[str], query: str) -> Iterator[Run]:
+    """Yield every run that fits the query, page by page."""
     token = None
     while True:
         page = client.search_runs(experiment_ids, query, max_results=PAGE, page_token=token)
@@ -168,7 +174,8 @@ def _study(run: Run) -> StudyRecord:
     )
 
 
-def _run(run: Run) -> RunRecord:
+def run_record(run: Run) -> RunRecord:
+    """Return what is known of a run, in plain values."""
     return RunRecord(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -179,4 +186,5 @@ def _run(run: Run) -> RunRecord:
         tags=dict(run.data.tags),
         start_time=run.info.start_time,
         end_time=run.info.end_time,
+        key=run.data.tags.get(KEY_TAG, ""),
     )

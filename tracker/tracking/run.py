@@ -7,21 +7,27 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tracker.study.faults import reach
 from tracker.study.home import Home
+from tracker.tracking.batches import MAX_METRICS
 from tracker.tracking.client import shown
 from tracker.tracking.delivery import Delivery, Refused, Undelivered
 from tracker.tracking.events import Data, Event, File, Finish, Metrics, Open, Status, Tags, now
 from tracker.tracking.journal import Journal
 from tracker.tracking.server import store_name
+from tracker.tracking.sharing import Company
 
 MAX_TAG = 7_900
 """MLflow takes 8,000 characters of a tag and silently drops the rest."""
 SEND_SECONDS = 2.0
 """How long one call may spend on events that have piled up, so that a training never waits for more."""
+FINISH_SECONDS = 30.0
+"""The same at a run's end; where nothing listens it takes no time at all."""
 MAX_PAUSE = 60.0
 """Seconds between two tries when the server has been away for long."""
 NOTE = "mlflow.note.content"
@@ -33,14 +39,17 @@ log = logging.getLogger(__name__)
 class TrackedRun:
     """One MLflow run. Every method writes to the journal first; none of them fails because a server is away.
 
-    Make it with `open_run`, or `StudyTracking.cell_run`; end it with `finish`.
+    Make it with `open_run`, or `StudyTracking.cell_run`; end it with `finish`, or leave it with `abandon`.
     """
 
     def __init__(self, uri: str, journal: Journal, start: Open) -> None:
         self.name = start.name
         self.uri = uri
         self._journal = journal
-        self._delivery = Delivery(uri, journal.files)
+        company = Company(journal.path.parent, start.key)
+        if start.shared:
+            company.join()
+        self._delivery = Delivery(uri, journal.files, start, company.last_out)
         # What an earlier process left of this run goes first. Sending it twice does no harm.
         self._pending: deque[Event] = deque(journal.events)
         self._last_step = max((event.step for event in journal.events if isinstance(event, Metrics)), default=0)
@@ -66,10 +75,35 @@ class TrackedRun:
         """Whether MLflow has everything so far."""
         return not self._pending
 
-    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log the metrics of one epoch, counted from 0, in one call."""
+    @property
+    def pending(self) -> int:
+        """How many events MLflow has not got yet."""
+        return len(self._pending)
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], time: int | None = None) -> int:
+        """Log the metrics of one epoch, counted from 0, in one call; return the time they are logged with.
+
+        Args:
+            time: milliseconds since 1970. An epoch that was logged before, with the time it had
+                then, is not doubled.
+        """
+        moment = now() if time is None else time
         self._last_step = epoch
-        self._record(Metrics(now(), epoch, _numbers(metrics)), sync=True)
+        self._keep(Metrics(moment, epoch, _numbers(metrics)), sync=True)
+        reach("epoch-journaled")
+        self._try_to_send()
+        reach("epoch-logged")
+        return moment
+
+    def log_history(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log again, in few calls, the epochs that earlier attempts have done: (time, metrics) of each, from 0.
+
+        Whatever of it MLflow or another machine's journal has already is not doubled.
+        """
+        for epoch, (moment, metrics) in enumerate(history):
+            self._last_step = epoch
+            self._keep(Metrics(moment, epoch, _numbers(metrics)), sync=epoch == len(history) - 1)
+        self._try_to_send()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics of the run; without a step they count as the last epoch's, which MLflow shows as latest."""
@@ -101,7 +135,9 @@ class TrackedRun:
         Raises:
             TrackingError: there is no such file.
         """
-        self._record(File(self._journal.keep(path), folder))
+        self._keep(File(self._journal.keep(path), folder), sync=False)
+        reach("file-kept")
+        self._try_to_send()
 
     def flush(self, timeout: float) -> bool:
         """Try for `timeout` seconds to deliver everything; say whether MLflow has it."""
@@ -121,29 +157,43 @@ class TrackedRun:
         """
         if note is not None:
             self.note(note)
-        self._record(Finish(status, now()), sync=True, send=False)
-        done = self._send(budget=30.0)
-        if not done:
+        self._keep(Finish(status, now()), sync=True)
+        done = self._send(FINISH_SECONDS)
+        self._close()
+        return done
+
+    def abandon(self) -> None:
+        """Let go of a run that another worker goes on with: its status and tags are that one's now."""
+        self._close()
+
+    def _close(self) -> None:
+        """Keep the journal for `replay`, or for a person to look at, or not at all."""
+        if self._pending:
             self._journal.close()
         elif self._refused:
             self._journal.set_aside()
         else:
             self._journal.remove()
-        return done
 
-    def _record(self, event: Event, sync: bool = False, send: bool = True) -> None:
+    def _record(self, event: Event, sync: bool = False) -> None:
+        self._keep(event, sync)
+        self._try_to_send()
+
+    def _keep(self, event: Event, sync: bool) -> None:
         self._journal.append(event, sync)
         self._pending.append(event)
-        if send and time.monotonic() >= self._retry_at:
+
+    def _try_to_send(self) -> None:
+        if time.monotonic() >= self._retry_at:
             self._send(SEND_SECONDS)
 
     def _send(self, budget: float) -> bool:
         """Deliver what is pending, in order, for at most about `budget` seconds; say whether all of it is."""
         deadline = time.monotonic() + budget
         while self._pending:
-            event = self._pending[0]
+            sent = 1
             try:
-                self._delivery.deliver(event)
+                sent = self._delivery.deliver(list(islice(self._pending, MAX_METRICS)))
             except Undelivered as error:
                 if not self._failures:
                     log.warning(
@@ -158,11 +208,16 @@ class TrackedRun:
                 return False
             except Refused as error:
                 log.warning(
-                    "MLflow at %s refused %s of %s: %s", shown(self.uri), type(event).__name__, self.name, error
+                    "MLflow at %s refused %s of %s: %s",
+                    shown(self.uri),
+                    type(self._pending[0]).__name__,
+                    self.name,
+                    error,
                 )
                 self._refused = True
             self._failures = 0
-            self._pending.popleft()
+            for _ in range(sent):
+                self._pending.popleft()
             if time.monotonic() > deadline:
                 break
         return not self._pending
@@ -177,28 +232,40 @@ def open_run(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     experiment_tags: Mapping[str, str] | None = None,
+    *,
+    token: int | None = None,
+    shared: bool = False,
 ) -> TrackedRun:
-    """Begin a run, or go on with the one that was opened with the same key.
+    """Begin a run, or go on with the one that was opened with the same key, here or on another machine.
+
+    A run that had ended is RUNNING again, and one in MLflow's trash is taken out of it.
 
     Args:
         uri: from `tracking_session`.
         key: letters, digits, `.`, `_` and `-`; names the journal, and one run for ever.
         params: shown in MLflow's table; values as `str` gives them.
         experiment_tags: given to the experiment if it has to be created.
+        token: grows with each opening of the key: what a process with a smaller one left behind
+            changes nothing about the run's status any more. None takes the time.
+        shared: several processes may have the run open at once; of those in this home the last
+            one to finish decides how it ended.
 
     Writes: a journal under `home.journal`, and to MLflow if it answers.
     """
     if not KEY.fullmatch(key):
         raise ValueError(f"{key!r} cannot name a journal")
+    opened = now()
     start = Open(
         key=key,
         store=store_name(home, uri),
         experiment=experiment_name,
         name=run_name,
-        start_time=now(),
+        start_time=opened,
         params={name: str(value) for name, value in (params or {}).items()},
         tags=_cut(tags or {}),
         experiment_tags=dict(experiment_tags or {}),
+        token=opened if token is None else token,
+        shared=shared,
     )
     return TrackedRun(uri, Journal.claim(home.make(home.journal), key), start)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ from tracker.tracking.process import (
 )
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,30 @@ def tracking_session(home: Home, on_message: Callable[[str], None] | None = None
         uri = start(home, lasting=False).uri
         assert uri is not None
         yield uri
+
+
+def revive(home: Home, uri: str) -> bool:
+    """See to it that MLflow answers at `uri`: start this home's own server again if it has died; say whether it does.
+
+    It comes back at the same address and lasts as long as it would have. Several processes may
+    call this at once; one of them starts it.
+    """
+    record = read_record(home)
+    if record is not None and record.uri == uri:
+        if record.alive() and answers(record.port):
+            return True
+        try:
+            return start(home, record.port, lasting=record.lasting).uri == uri
+        except TrackingError as error:
+            log.warning("the MLflow server at %s does not come back: %s", uri, error.message)
+            return False
+    from tracker.tracking.client import check_reachable  # a second of imports that `server status` does not need
+
+    try:
+        check_reachable(uri)
+    except TrackingError:
+        return False
+    return True
 
 
 def reading_uri(home: Home) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,11 @@ MAX_EXPERIMENT_TAG = 19_900
 log = logging.getLogger(__name__)
 
 
+def study_key(study_name: str) -> str:
+    """Return the key of a study's own run."""
+    return f"study-{study_name}"
+
+
 @dataclass(frozen=True)
 class StudyPlace:
     """Where a study lies in MLflow: what a worker needs to link its cells to it."""
@@ -40,7 +47,7 @@ class StudyTracking:
     """A study being swept.
 
     The process that sweeps calls `open` and `finish`; a worker process makes its own with the
-    place that `open` returned, and calls `cell_run` only.
+    place that `open` returned, or none, and calls `cell_run` only: that needs no server.
 
     Args:
         uri: from `tracking_session`.
@@ -63,6 +70,9 @@ class StudyTracking:
     def open(self) -> StudyPlace:
         """Make or find the experiment and the study's run, describe both, and mark the run RUNNING.
 
+        Sweeps of a study that run at once share its run. It is RUNNING until the last of this
+        home's has finished, and ends as that one says; a sweep of another machine is not seen.
+
         Raises:
             TrackingError: MLflow does not answer; a sweep should not start then.
         """
@@ -73,27 +83,32 @@ class StudyTracking:
             self.home,
             experiment_name=self.study.name,
             run_name=f"study: {self.study.name}",
-            key=f"study-{self.study.name}",
+            key=study_key(self.study.name),
             tags={
                 **environment_tags(),
+                "worker": f"{socket.gethostname()}-{os.getpid()}",
                 "tracker.kind": "study",
                 "tracker.study": self.study.name,
                 "tracker.swept_at": str(now()),
                 NOTE: note,
                 **document_tags(self.study.document()),
             },
+            shared=True,
         )
         if not self._run.flush(10) or self._run.run_id is None:
             raise TrackingError(f"MLflow at {shown(self.uri)} does not take the study's run", "see the server's log")
         self.place = StudyPlace(experiment_id, self._run.run_id)
         return self.place
 
-    def cell_run(self, cell: Cell, attempt: str, tags: Mapping[str, str] | None = None) -> TrackedRun:
-        """Begin a cell's run, or go on with it if the same attempt was interrupted.
+    def cell_run(
+        self, cell: Cell, run_key: str, tags: Mapping[str, str] | None = None, token: int | None = None
+    ) -> TrackedRun:
+        """Begin a cell's run, or go on with it: one run a key, on whatever machine it is opened.
 
         Args:
-            attempt: letters and digits; a new one makes a new run.
-            tags: added to those that name the cell: environment, device, fingerprint.
+            run_key: the ledger's, the same for all attempts at the cell; letters, digits, dash.
+            tags: added to those that name the cell: environment, device, worker.
+            token: the claim's; what an attempt with an older one left behind does not end the run.
         """
         place = {"experiment_id": self.place.experiment_id, "run_id": self.place.run_id} if self.place else None
         return open_run(
@@ -101,9 +116,10 @@ class StudyTracking:
             self.home,
             experiment_name=self.study.name,
             run_name=cell.name,
-            key=f"{cell.id}-{attempt}",
+            key=run_key,
             params=cell.recipe.model_dump(mode="json"),
             tags={**(tags or {}), **cell_tags(cell, self.study, place)},
+            token=token,
         )
 
     def log_file(self, path: Path, folder: str = "") -> None:
@@ -120,7 +136,7 @@ class StudyTracking:
             log.warning("the description of experiment %s stays as it was: %s", self.study.name, error.message)
 
     def finish(self, status: Status) -> bool:
-        """End the study's run; say whether MLflow has everything."""
+        """Let go of the study's run, the last sweep of this home ends it; say whether MLflow has everything."""
         return self._opened().finish(status)
 
     def _describe_experiment(self, note: str) -> str:

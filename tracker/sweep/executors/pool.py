@@ -1,4 +1,4 @@
-"""Worker processes on this machine: started, listened to, replaced when they die, stopped cleanly.
+"""Worker processes on this machine: started, listened to, stopped cleanly.
 
 Each worker has a pipe of its own, so a worker killed in the middle of a sentence cannot block
 the others, as a shared queue's lock would.
@@ -15,8 +15,8 @@ from typing import Any
 
 from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, Event, WorkerEnded
 
-STOP_SECONDS = 20.0
-"""How long a worker may take to finish its step, give its cell back and close its run."""
+STOP_SECONDS = 60.0
+"""How long a worker may take to finish its step, keep its state, give its cell back and close its run."""
 
 
 class WorkerProcess:
@@ -24,7 +24,7 @@ class WorkerProcess:
 
     Args:
         name: unique among the living, as the ledger knows it.
-        target: run in the process as `target(config, emit)`; must be importable.
+        target: run in the process as `target(config, mouth)`; must be importable.
         config: picklable.
     """
 
@@ -52,26 +52,20 @@ class WorkerProcess:
 
 
 class Pool:
-    """Worker processes, as many as `count` while there is work.
-
-    Args:
-        start: makes one more worker; called again when one dies unasked.
-        count: how many at once.
-        max_replacements: after so many unasked deaths no worker is replaced, so that a broken
-            installation ends instead of turning round for ever.
+    """Worker processes, from `add` to their end.
 
     Attributes:
-        names: all workers ever started.
+        names: all workers ever added.
     """
 
-    def __init__(self, start: Callable[[], WorkerProcess], count: int, max_replacements: int) -> None:
-        self._start = start
-        self._replacements = max_replacements
-        self._stopping = False
+    def __init__(self) -> None:
         self._workers: list[WorkerProcess] = []
         self.names: list[str] = []
-        for _ in range(count):
-            self._add()
+
+    def add(self, worker: WorkerProcess) -> None:
+        """Listen to one more worker; also while `events` is being read."""
+        self._workers.append(worker)
+        self.names.append(worker.name)
 
     def events(self) -> Iterator[Event]:
         """Yield what the workers say until all have ended."""
@@ -83,33 +77,22 @@ class Pool:
                 if isinstance(event, WorkerEnded):
                     self._workers.remove(worker)
                     worker.ear.close()
-                    if event.exitcode != 0 and not self._stopping and self._replacements > 0:
-                        self._replacements -= 1
-                        yield event  # before the replacement asks for work: the lost cell is known then
-                        self._add()
-                        continue
                 yield event
-
-    def _add(self) -> None:
-        worker = self._start()
-        self._workers.append(worker)
-        self.names.append(worker.name)
 
     def stop(self) -> None:
         """Ask every worker to finish its step, give its cell back and end."""
-        self._stopping = True
         for worker in self._workers:
             worker.process.terminate()
 
     def kill(self) -> None:
         """End every worker at once, whatever it is doing."""
-        self._stopping = True
         for worker in self._workers:
             worker.process.kill()
 
     def close(self) -> None:
         """See that no worker is left: ask, wait, then kill."""
-        self.stop()
+        if any(worker.process.is_alive() for worker in self._workers):
+            self.stop()
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))

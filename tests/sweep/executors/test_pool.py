@@ -6,13 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from itertools import count
 from multiprocessing.connection import Connection
 
 import psutil
 
 from tracker.sweep.events import CellStarted, Event, Notice, WorkerEnded, WorkerReady
-from tracker.sweep.pool import Pool, WorkerProcess
+from tracker.sweep.executors.pool import Pool, WorkerProcess
 
 Target = Callable[[str, Connection], None]
 
@@ -26,11 +25,6 @@ def dies(config: str, mouth: Connection) -> None:
     """Take a cell and be killed with it."""
     mouth.send(CellStarted(config, "cell", "a cell", 1, 1))
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dies_at_first(config: str, mouth: Connection) -> None:
-    """The first of the name dies, its replacement works."""
-    (dies if config == "1" else works)(config, mouth)
 
 
 def waits(config: str, mouth: Connection) -> None:
@@ -50,15 +44,12 @@ def deaf(config: str, mouth: Connection) -> None:
     time.sleep(600)
 
 
-def pool_of(target: Target, workers: int = 1, replacements: int = 2) -> Pool:
+def pool_of(target: Target, workers: int = 1) -> Pool:
     """Start workers named 1, 2, ..."""
-    numbers = count(1)
-
-    def start() -> WorkerProcess:
-        name = str(next(numbers))
-        return WorkerProcess(name, target, name)
-
-    return Pool(start, workers, replacements)
+    pool = Pool()
+    for number in range(1, workers + 1):
+        pool.add(WorkerProcess(str(number), target, str(number)))
+    return pool
 
 
 def test_all_workers_are_heard_and_end() -> None:
@@ -69,22 +60,20 @@ def test_all_workers_are_heard_and_end() -> None:
     assert len(events) == 4
 
 
-def test_a_killed_worker_is_replaced_and_its_cell_named() -> None:
-    """The death names signal and cell before the replacement starts; the replacement works."""
-    pool = pool_of(dies_at_first)
-    events = list(pool.events())
+def test_a_death_names_signal_and_cell_and_a_worker_added_then_is_heard() -> None:
+    """Whoever listens can start another worker before the stream ends."""
+    pool = pool_of(dies)
+    events: list[Event] = []
+    for event in pool.events():
+        events.append(event)
+        if isinstance(event, WorkerEnded) and event.worker == "1":
+            pool.add(WorkerProcess("2", works, "2"))
     assert pool.names == ["1", "2"]
     assert events[1] == WorkerEnded("1", -signal.SIGKILL, "cell")
     assert events[2] == WorkerReady("2", "cpu")
 
 
-def test_workers_that_always_die_are_not_replaced_for_ever() -> None:
-    """A broken installation ends: one worker and two replacements, then no more."""
-    deaths = [event for event in pool_of(dies, replacements=2).events() if isinstance(event, WorkerEnded)]
-    assert [death.worker for death in deaths] == ["1", "2", "3"]
-
-
-def test_asked_to_stop_workers_end_in_their_own_words_and_are_not_replaced() -> None:
+def test_asked_to_stop_workers_end_in_their_own_words() -> None:
     """SIGTERM reaches each worker; what it says afterwards is still heard."""
     pool = pool_of(waits, workers=2)
     heard: list[Event] = []

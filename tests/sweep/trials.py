@@ -1,0 +1,110 @@
+"""A served home, and studies of cells that train in a second, for tests that break them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+
+from tracker.ledger.ledger import Ledger, local_url
+from tracker.ledger.rows import CellRow
+from tracker.study.failures import RetryPolicy
+from tracker.study.home import Home
+from tracker.study.load import parse_study
+from tracker.study.study import Study
+from tracker.sweep.workers.config import CellSettings, WorkerConfig
+from tracker.tracking.ending import runs_by_key
+from tracker.tracking.reading import RunRecord
+from tracker.tracking.writing import StudyPlace, StudyTracking
+
+TIMES = ("epoch_seconds", "images_per_second")
+SETTINGS = CellSettings(policy=RetryPolicy(max_attempts=9, wait_seconds=0.0), min_free_bytes=1)
+
+
+def small_study(name: str, epochs: int = 3, seeds: tuple[int, ...] = (1,), **recipe: object) -> Study:
+    """Make a study of one cell a seed: mobilenet_v3_small, which has BatchNorm and dropout, on 48 digits of 16 x 16."""
+    return parse_study(
+        {
+            "name": name,
+            "question": "Does it survive?",
+            "datasets": {"low": {"kind": "digits", "classes": [0, 1, 2], "image_size": 16}},
+            "recipe": {
+                "model": "mobilenet_v3_small", "dataset": "low", "source": "random", "normalization": "minmax",
+                "epochs": epochs, "batch_size": 16, "limit_train": 48, "limit_test": 30, "flip": False, **recipe,
+            },
+            "baseline": "minmax",
+            "axes": {"seed": list(seeds)},
+        },
+        file="study of a test",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A home with its MLflow server."""
+
+    home: Home
+    uri: str
+
+    def enroll(self, study: Study) -> None:
+        """Put a study where a worker finds it."""
+        with Ledger.local(self.home) as ledger:
+            ledger.enroll(study)
+
+    def place(self, study: Study) -> StudyPlace:
+        """Make the study's experiment and run, and end the run as a sweep does."""
+        tracking = StudyTracking(self.uri, self.home, study)
+        place = tracking.open()
+        tracking.finish("FINISHED")
+        return place
+
+    def config(self, study: Study, name: str = "worker", **changes: object) -> WorkerConfig:
+        """Return what a worker of the study needs."""
+        values: dict[str, object] = {
+            "name": name, "document": study.document(), "home": self.home.root, "device": "cpu",
+            "device_place": "here/cpu", "threads": 1, "tracking_uri": self.uri, "place": None,
+            "ledger_url": local_url(self.home), "weights_dir": None, "settings": SETTINGS,
+        }  # fmt: skip
+        return WorkerConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+    def rows(self, study: Study) -> list[CellRow]:
+        """Return the study's rows."""
+        with Ledger.local(self.home) as ledger:
+            return ledger.rows(study.name)
+
+    def row(self, study: Study) -> CellRow:
+        """Return the only row of a study."""
+        (row,) = self.rows(study)
+        return row
+
+    def run(self, study: Study) -> RunRecord:
+        """Return the only cell run of a study."""
+        runs = runs_by_key(self.uri, study.name)
+        (run,) = [run for run in runs.values() if run.cell_id]
+        return run
+
+    def points(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Return every point of a metric in MLflow, by step, none left out."""
+        history = MlflowClient(self.uri).get_metric_history(run_id, metric)
+        return sorted((point.step, point.value) for point in history)
+
+    def result(self, study: Study) -> Mapping[str, object]:
+        """Return all that a cell's run says of its result, times left out."""
+        run = self.run(study)
+        folder = next(self.home.artifacts.glob(f"*/{run.run_id}/artifacts"))
+        with np.load(folder / "predictions" / "predictions.npz", allow_pickle=False) as stored:
+            predictions = {name: stored[name].tolist() for name in stored.files}
+        return {
+            "status": run.status,
+            "points": {name: self.points(run.run_id, name) for name in sorted(run.metrics) if name not in TIMES},
+            "predictions": predictions,
+            "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()),
+            "checkpoint": (folder / "checkpoint" / "best.safetensors").read_bytes(),
+        }
+
+    def scratch(self) -> list[Path]:
+        """Return what lies in the folders that are empty when nothing is under way."""
+        return [path for place in (self.home.work, self.home.journal) for path in place.glob("*")]

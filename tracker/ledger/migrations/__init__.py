@@ -1,0 +1,1 @@
+"""How an older database becomes this program's: one Alembic revision a schema, in `versions/`."""

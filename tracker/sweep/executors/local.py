@@ -1,0 +1,110 @@
+"""The workers of one sweep as processes of this machine, and what becomes of the cells of those that die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tracker.ledger.ledger import Ledger
+from tracker.study.errors import DeviceError
+from tracker.sweep.events import CellDone, CellFailed, CellStarted, Event, Notice, WorkerEnded, WorkerLeft
+from tracker.sweep.executors.placement import Slot
+from tracker.sweep.executors.pool import Pool, WorkerProcess
+from tracker.sweep.summary import Summary
+
+MAX_STILLBORN = 3
+"""Workers that may die in a row before they take a cell: a broken installation would turn round for ever.
+
+Those that die with a cell are bounded by the cell's attempts.
+"""
+
+Start = Callable[[Slot, bool], WorkerProcess]
+"""Starts a worker in a slot; told whether others share its device."""
+
+
+class Crew:
+    """One worker process a slot while there is work.
+
+    A worker that dies is replaced and its cell waits again. A device that fails is not used any
+    more. Where a device has too little memory for its workers, one leaves it.
+    """
+
+    def __init__(self, start: Start, slots: Sequence[Slot], ledger: Ledger, study: str) -> None:
+        self._start = start
+        self._slots: dict[str, Slot] = {}
+        self._room = list(slots)
+        self._again: set[str] = set()
+        self._pool = Pool()
+        self._ledger = ledger
+        self._study = study
+        self._stillborn = 0
+        self._stopping = False
+        for slot in slots:
+            self._add(slot)
+
+    def run(self, show: Callable[[Event], None], summary: Summary) -> None:
+        """Listen to the workers until all have ended; Ctrl-C asks them to stop, a second one kills them.
+
+        Raises:
+            DeviceError: every device has failed.
+        """
+        try:
+            try:
+                self._listen(show, summary)
+            except KeyboardInterrupt:
+                summary.interrupted = self._stopping = True
+                show(Notice("stopping: cells in progress are kept and given back (Ctrl-C again: at once)"))
+                self._pool.stop()
+                self._listen(show, summary)
+        except KeyboardInterrupt:
+            show(Notice("stopped at once; the next sweep mends what was left"))
+            self._pool.kill()
+        finally:
+            self._stopping = True
+            self._pool.close()
+            if summary.interrupted:  # whoever had to be killed could not give its cell back
+                for worker in self._pool.names:
+                    self._ledger.leases.reclaim_worker(self._study, worker)
+        if not self._room:
+            raise DeviceError("every device has failed", "see the failures above, and `tracker doctor`")
+
+    def _listen(self, show: Callable[[Event], None], summary: Summary) -> None:
+        for event in self._pool.events():
+            if isinstance(event, CellDone):
+                summary.ran += 1
+            elif isinstance(event, CellFailed) and event.again_in is None:
+                summary.failed.append(event)
+            elif isinstance(event, CellStarted):
+                self._stillborn = 0
+            elif isinstance(event, WorkerLeft):
+                self._make_room(event)
+            show(event)
+            if isinstance(event, WorkerEnded):
+                self._replace(event)
+
+    def _replace(self, event: WorkerEnded) -> None:
+        """Take a dead worker's cell back, and start another in its slot where there is still room."""
+        slot = self._slots.pop(event.worker)
+        died = event.exitcode != 0
+        if died:
+            # Its lease would run out in a minute; it is known to be dead now.
+            self._ledger.leases.reclaim_worker(self._study, event.worker)
+            self._stillborn += event.cell_id is None
+        may = not self._stopping and slot in self._room and self._stillborn <= MAX_STILLBORN
+        if may and (died or event.worker in self._again):
+            self._add(slot)
+
+    def _make_room(self, event: WorkerLeft) -> None:
+        """Give up a failed device, or the slot of a worker that was one too many on its device."""
+        slot = self._slots[event.worker]
+        if event.why == "device":
+            self._room = [other for other in self._room if other.device != slot.device]
+        elif any(other.device == slot.device for other in self._room if other != slot):
+            self._room.remove(slot)
+        else:  # it is alone by now: another in its place will not look for neighbours to blame
+            self._again.add(event.worker)
+
+    def _add(self, slot: Slot) -> None:
+        shared = any(other.device == slot.device for other in self._room if other != slot)
+        worker = self._start(slot, shared)
+        self._slots[worker.name] = slot
+        self._pool.add(worker)

@@ -1,0 +1,1 @@
+"""What runs in a worker process: take a cell, train it durably, settle it."""

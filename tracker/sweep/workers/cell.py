@@ -1,0 +1,283 @@
+"""One cell's work: train it, and hand every number and file to its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracker.figures.confusion import confusion_matrix
+from tracker.figures.curve import learning_curve
+from tracker.study.errors import Stopped
+from tracker.study.faults import reach
+from tracker.study.home import Home, replacing
+from tracker.study.recipe import DatasetSpec, Recipe
+from tracker.study.study import Cell
+from tracker.sweep.sources import cell_source, checkpoint_facts
+from tracker.sweep.workers.durable import DurableState, Keeping, Origin
+from tracker.training.splits import TrialData, trial_data
+from tracker.training.state import TrialState
+from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
+from tracker.vision.checkpoint import save_checkpoint
+from tracker.vision.datasets import open_dataset
+from tracker.vision.images import ImageSet
+from tracker.vision.models import Classifier
+from tracker.vision.sources import Source
+
+ARTIFACTS = {
+    "best.safetensors": "checkpoint",
+    "last.safetensors": "checkpoint",
+    "predictions.npz": "predictions",
+    "confusion_matrix.png": "figures",
+    "learning_curve.png": "figures",
+}
+"""A cell's files, each with its folder among the run's artifacts."""
+
+Keep = Literal["best", "last", "both", "none"]
+
+KEPT: dict[Keep, tuple[str, ...]] = {"best": ("best",), "last": ("last",), "both": ("best", "last"), "none": ()}
+"""Which checkpoints a finished cell leaves; its training state goes in any case."""
+
+
+class RunLog(Protocol):
+    """What a cell needs of its MLflow run."""
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], time: int | None = None) -> object: ...
+
+    def log_history(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None: ...
+
+    def log_file(self, path: Path, folder: str = "") -> None: ...
+
+    def set_tags(self, tags: Mapping[str, str]) -> None: ...
+
+    def log_dataset(
+        self, name: str, fingerprint: str, context: str = "train", profile: Mapping[str, Any] | None = None
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished cell gave: the run's metrics, and its wall time in seconds, all attempts together."""
+
+    metrics: dict[str, float]
+    seconds: float
+
+
+class Workbench:
+    """What a worker keeps between cells: opened image sets, their copies on the device, loaded sources."""
+
+    def __init__(self, home: Home, device: torch.device, weights_dir: Path | None) -> None:
+        self.home = home
+        self.device = device
+        self._weights_dir = weights_dir
+        self._images: dict[str, ImageSet] = {}
+        self._data: tuple[tuple[object, ...], TrialData] | None = None
+        self._source: tuple[tuple[object, ...], Source] | None = None
+
+    def images(self, name: str, spec: DatasetSpec) -> ImageSet:
+        """Open a dataset once."""
+        if name not in self._images:
+            self._images[name] = open_dataset(name, spec, self.home)
+        return self._images[name]
+
+    def data(self, cell: Cell, images: ImageSet) -> TrialData:
+        """Move a cell's splits to the device; the last ones are kept, since neighbours share them."""
+        recipe = cell.recipe
+        key = (recipe.dataset, recipe.limit_train, recipe.limit_test, recipe.val_fraction)
+        if self._data is None or self._data[0] != key:
+            self._data = None  # free the old ones before the new ones are made
+            self._data = (key, trial_data(recipe, images, self.device))
+        return self._data[1]
+
+    def forget(self) -> None:
+        """Let go of what lies on the device."""
+        self._data = None
+
+    def source(self, cell: Cell) -> Source:
+        """Load a cell's source; the last one is kept, since neighbours share it."""
+        key = (cell.recipe.source, cell.recipe.model, cell.recipe.weights, cell.source_id)
+        if self._source is None or self._source[0] != key:
+            self._source = (key, cell_source(cell, self.home, self._weights_dir))
+        return self._source[1]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one try at a cell is given by its worker.
+
+    Args:
+        number: which try it is, from 1.
+        last_epoch: the last durable epoch of earlier attempts, counted from 0, as far as the ledger knows.
+        micro_batches: parts a batch is trained in, more than 1 where memory was too small for it.
+        keep: which checkpoints become artifacts.
+        keeping: how the training state is kept.
+        stop: asked before each step.
+        durable: told of each epoch that need not be trained again.
+        on_resume: told of epochs done before, and where their state was found.
+        on_epoch: told of each epoch when it is logged.
+    """
+
+    number: int
+    last_epoch: int | None
+    micro_batches: int
+    keep: Keep
+    keeping: Keeping
+    stop: Callable[[], bool]
+    durable: Callable[[int], None]
+    on_resume: Callable[[int, Origin], None]
+    on_epoch: Callable[[EpochResult], None]
+
+
+def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> Outcome:
+    """Train one cell from where it stands to its last epoch, durable and logged after each.
+
+    The state is on disk before the epoch is logged, so what is logged is never trained again; both
+    are done while the next epoch is trained. What earlier attempts logged is logged again with its
+    old time, which changes nothing where it had arrived.
+
+    Raises:
+        Stopped: `attempt.stop` said so; the state is durable.
+        LeaseLost: the cell is another worker's.
+        TrackerError: data or source cannot be used, or the loss is not finite.
+
+    Writes: the training state; checkpoint, predictions and figures, as artifacts of the run.
+    """
+    started = time.monotonic()
+    recipe = cell.recipe
+    images = bench.images(recipe.dataset, cell.dataset)
+    source = bench.source(cell)
+    data = bench.data(cell, images)
+    _describe(run, recipe, images, source, data, attempt.micro_batches)
+
+    classifier = build_classifier(recipe, images, source).to(bench.device)
+    optimizer = build_optimizer(recipe, classifier)
+    identity = {"cell": cell.id, "dataset": images.fingerprint, "source": source.fingerprint}
+    with DurableState(attempt.keeping, identity, attempt.number, attempt.last_epoch, classifier, optimizer) as kept:
+        state = kept.state
+        earlier_seconds = state.seconds
+        reach("resumed")
+        if state.position.epoch or state.position.step:
+            attempt.on_resume(state.position.epoch, kept.origin)
+        run.log_history(state.history)
+        try:
+            for result in run_epochs(
+                *(recipe, classifier, data, bench.device, attempt.stop),
+                optimizer=optimizer,
+                position=state.position,
+                micro_batches=attempt.micro_batches,
+            ):
+                state.add(result, classifier, time.time_ns() // 1_000_000)
+                state.seconds = earlier_seconds + time.monotonic() - started
+                kept.keep(partial(_tell_epoch, run, attempt, result, *state.history[-1]))
+        except Stopped:
+            kept.settle()
+            state.seconds = earlier_seconds + time.monotonic() - started
+            kept.keep(lambda: None)
+            with suppress(Stopped):  # no room even now: the epochs before are durable
+                kept.settle()
+            kept.share()
+            raise
+        kept.settle()
+    reach("trained")
+    attempt.keeping.ensure()
+    _store_files(cell, bench, run, attempt, images, source, data, classifier, state)
+    reach("files-logged")
+    return Outcome(metrics=state.position.selection.metrics(), seconds=earlier_seconds + time.monotonic() - started)
+
+
+def _tell_epoch(run: RunLog, attempt: Attempt, result: EpochResult, moment: int, metrics: dict[str, float]) -> None:
+    """Log an epoch that is durable."""
+    attempt.durable(result.epoch)
+    run.log_epoch(result.epoch, metrics, moment)
+    attempt.on_epoch(result)
+
+
+def _describe(
+    run: RunLog, recipe: Recipe, images: ImageSet, source: Source, data: TrialData, micro_batches: int
+) -> None:
+    """Tag the run with what it is trained on, and name its dataset."""
+    tags = {
+        "dataset.fingerprint": images.fingerprint,
+        "source.fingerprint": source.fingerprint,
+        "tracker.train_images": str(len(data.train)),
+        "tracker.val_images": str(0 if data.val is None else len(data.val)),
+        "tracker.test_images": str(len(data.test)),
+    }
+    if micro_batches > 1:
+        tags["tracker.micro_batches"] = str(micro_batches)
+    run.set_tags(tags)
+    profile = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
+    # MLflow keeps one context for each digest, so the test split has one of its own.
+    for context, split, digest in (("train", data.train, ""), ("test", data.test, "-test")):
+        run.log_dataset(recipe.dataset, images.fingerprint + digest, context, {**profile, "images": len(split)})
+
+
+def _store_files(
+    cell: Cell,
+    bench: Workbench,
+    run: RunLog,
+    attempt: Attempt,
+    images: ImageSet,
+    source: Source,
+    data: TrialData,
+    classifier: Classifier,
+    state: TrialState,
+) -> None:
+    """Make the cell's files and hand them to its run."""
+    chosen = state.position.selection
+    with bench.home.scratch("files") as place:
+        weights = {
+            "best": (state.best_weights(classifier), chosen.best_epoch, chosen.best_acc),
+            "last": (classifier.state_dict(), chosen.last_epoch, chosen.last_acc),
+        }
+        for rule in KEPT[attempt.keep]:
+            tensors, epoch, accuracy = weights[rule]
+            facts = checkpoint_facts(
+                *(cell.recipe, images, source),
+                channels=classifier.channels,
+                epoch=epoch,
+                test_acc=accuracy,
+                identity=cell.id,
+            )
+            path = place / f"{rule}.safetensors"
+            size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            attempt.keeping.guard.write(size, partial(save_checkpoint, path, tensors, facts))
+        save_predictions(place / "predictions.npz", data, state.predictions)
+        confusion_matrix(
+            count_confusions(data.test.labels.cpu().numpy(), state.predictions["best"].numpy(), len(images.classes)),
+            images.classes,
+            place / "confusion_matrix.png",
+            title=f"{cell.name}\nepoch {chosen.best_epoch}, best on the test split",
+        )
+        curves = {name: [metrics[name] for _, metrics in state.history] for name in state.history[0][1]}
+        learning_curve(curves, place / "learning_curve.png", title=cell.name, best_epoch=chosen.best_epoch)
+        for name, where in ARTIFACTS.items():
+            if (place / name).exists():
+                run.log_file(place / name, where)
+
+
+def save_predictions(path: Path, data: TrialData, predictions: dict[str, Tensor]) -> None:
+    """Keep which class each test image was given at the best, last and selected epoch, for paired tests.
+
+    Writes: `path`, a numpy archive without pickles: `index` (position in the dataset's test split),
+    `labels`, and `best`, `last`, `selected` (there with a validation split), int32, (N,).
+    """
+    arrays = {"index": data.test_index, "labels": data.test.labels.cpu().numpy()}
+    arrays |= {rule: predicted.numpy() for rule, predicted in predictions.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, allow_pickle=False, **{name: array.astype(np.int32) for name, array in arrays.items()}
+        )
+
+
+def count_confusions(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return int64, (K, K): rows are true classes, columns predicted ones."""
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
