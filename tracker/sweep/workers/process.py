@@ -13,6 +13,7 @@ from tracker.ledger.ledger import Ledger
 from tracker.study.errors import TrackerError
 from tracker.sweep.events import Event, Notice
 from tracker.sweep.workers.config import WorkerConfig
+from tracker.sweep.workers.patience import Patience
 from tracker.sweep.workers.worker import Emit, Worker
 
 
@@ -42,7 +43,10 @@ def work(config: WorkerConfig, emit: Emit, stop: threading.Event) -> int:
     torch.set_num_threads(config.threads)
     if config.device.startswith("cuda"):
         torch.cuda.set_device(config.device)
-    with Ledger(config.ledger_url, config.settings.lease_seconds, config.settings.policy) as ledger:
+    settings = config.settings
+    patiently = Patience(stop, lambda text: emit(Notice(f"worker {config.name}: {text}")))
+    # Where a thousand workers start at once, the database may be slow to let each of them in.
+    with patiently(lambda: Ledger(config.ledger_url, settings.lease_seconds, settings.policy)) as ledger:
         return Worker(config, ledger, emit, stop).run()
 
 
