@@ -60,11 +60,13 @@ def test_after_a_power_cut_status_finds_and_mends_everything(tmp_path: Path) -> 
     study.write_text(STUDY.replace("EPOCHS", "400"))
     sweep = start_sweep(home, study, "--workers", "2", "--lease", "3")
     states = home / "work"
-    wait_for(lambda: len(list(states.glob("*/state-000002*"))) >= 2, tmp_path / "log")
-    family = [psutil.Process(sweep.pid), *psutil.Process(sweep.pid).children(recursive=True)]
-    for process in family:
-        process.kill()
-    sweep.wait()
+    try:
+        wait_for(lambda: len({path.parent for path in states.glob("*/state-*")}) >= 2, tmp_path / "log")
+    finally:
+        family = [psutil.Process(sweep.pid), *psutil.Process(sweep.pid).children(recursive=True)]
+        for process in family:
+            process.kill()
+        sweep.wait()
     psutil.wait_procs(family, timeout=20)
     time.sleep(3.1)  # the leases
 
