@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import psutil
+import pytest
 
 from tests.sweep.conftest import environment, run_tracker
 from tracker.ledger.ledger import Ledger
@@ -19,6 +20,8 @@ from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
 from tracker.tracking.ending import open_runs, runs_by_key
 from tracker.tracking.server import database_uri
+
+pytestmark = pytest.mark.soak  # together three minutes of two cores
 
 STUDY = """
 question: What if everything is killed?

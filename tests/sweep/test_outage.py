@@ -22,6 +22,8 @@ from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.process import work
 from tracker.tracking import server
 
+pytestmark = pytest.mark.soak  # together three minutes of two cores
+
 
 @pytest.fixture
 def bench(home: Home) -> Iterator[Bench]:
