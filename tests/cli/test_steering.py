@@ -118,7 +118,7 @@ def test_a_changed_recipe_is_refused_with_what_changed(swept: Home) -> None:
 def test_a_device_that_was_set_aside_can_be_taken_back(swept: Home) -> None:
     """`doctor` shows it with the command; the command says whether it was."""
     with Ledger.local(swept) as ledger:
-        ledger.set_aside("host/GPU-1", "CUDA error: uncorrectable ECC error")
+        ledger.devices.set_aside("host/GPU-1", "CUDA error: uncorrectable ECC error")
     shown = run(swept, "doctor", "--device", "cpu")
     assert "host/GPU-1 is set aside: CUDA error: uncorrectable ECC error" in shown.stdout
     assert "is used again" in run(swept, "retry", "--study", "quickstart", "--device", "host/GPU-1").stderr

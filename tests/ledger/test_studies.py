@@ -220,17 +220,17 @@ def test_a_run_can_be_noted_later(ledger: Ledger, url: str, make_study: MakeStud
 
 def test_devices_are_set_aside_and_taken_back(ledger: Ledger, clock: Clock) -> None:
     """A device is named once, with the latest reason, until it is taken back."""
-    ledger.set_aside("node2/cuda:1", "Xid 48")
-    ledger.set_aside("node1/cuda:0", "out of order")
+    ledger.devices.set_aside("node2/cuda:1", "Xid 48")
+    ledger.devices.set_aside("node1/cuda:0", "out of order")
     clock.move(5)
-    ledger.set_aside("node2/cuda:1", "Xid 79")
-    assert ledger.devices_aside() == [
+    ledger.devices.set_aside("node2/cuda:1", "Xid 79")
+    assert ledger.devices.aside() == [
         AsideDevice("node1/cuda:0", "out of order", clock.after(-5)),
         AsideDevice("node2/cuda:1", "Xid 79", clock.moment),
     ]
-    assert ledger.take_back("node2/cuda:1")
-    assert not ledger.take_back("node2/cuda:1")
-    assert [device.place for device in ledger.devices_aside()] == ["node1/cuda:0"]
+    assert ledger.devices.take_back("node2/cuda:1")
+    assert not ledger.devices.take_back("node2/cuda:1")
+    assert [device.place for device in ledger.devices.aside()] == ["node1/cuda:0"]
 
 
 def test_a_ledger_is_opened_where_storage_says(home: Home, url: str, make_study: MakeStudy) -> None:

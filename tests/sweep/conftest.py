@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from tests.ledger.conftest import postgresql  # noqa: F401
+from tests.sweep.trials import Bench, served
+from tracker.study.home import Home
 
 STUDY = """
 question: Does a small study run whole?
@@ -79,3 +81,10 @@ def empty_postgresql(postgresql: str) -> str:  # noqa: F811
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
     return postgresql.format(database=name)
+
+
+@pytest.fixture
+def bench(home: Home) -> Iterator[Bench]:
+    """A home whose MLflow server runs."""
+    with served(home) as bench:
+        yield bench

@@ -20,14 +20,13 @@ import pytest
 
 from tests.ledger.conftest import KINDS, trials_of
 from tests.sweep.crew_of_one import CONTEXT
-from tests.sweep.trials import SETTINGS, Bench, small_study
+from tests.sweep.trials import SETTINGS, Bench, served, small_study
 from tests.sweep.trivial import value_of, work_trivially
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.study.failures import RetryPolicy
 from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.reconcile import reconcile
-from tracker.tracking import server
 from tracker.tracking.ending import runs_by_key
 from tracker.tracking.reading import read_runs
 
@@ -110,12 +109,9 @@ class Crew:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A home whose MLflow server runs."""
-    home = Home(tmp_path_factory.mktemp("chaos") / "mlruns")
-    uri = server.start(home).uri
-    assert uri is not None
-    yield Bench(home, uri)
-    server.stop(home)
+    """One server for all tests of the file."""
+    with served(Home(tmp_path_factory.mktemp("chaos") / "mlruns")) as bench:
+        yield bench
 
 
 def check(bench: Bench, study: Study, ledger: Ledger, url: str) -> None:

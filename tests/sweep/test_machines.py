@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +17,11 @@ from tests.sweep.conftest import STUDY, environment
 from tests.sweep.crew_of_one import run_worker
 from tests.sweep.trials import SETTINGS, Bench, small_study
 from tracker.ledger.ledger import Ledger, local_url
-from tracker.study.home import Home
 from tracker.study.load import load_study
 from tracker.sweep.events import CellResumed, Event
 from tracker.sweep.workers.process import work
-from tracker.tracking import server
 
 pytestmark = pytest.mark.soak  # together three minutes of two cores
-
-
-@pytest.fixture
-def bench(home: Home) -> Iterator[Bench]:
-    """The machine with the MLflow server, and with the database where that is SQLite."""
-    uri = server.start(home).uri
-    assert uri is not None
-    yield Bench(home, uri)
-    server.stop(home)
 
 
 def test_another_machine_goes_on_with_a_cell(bench: Bench, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -23,15 +23,6 @@ from tracker.sweep.workers.process import work
 from tracker.tracking import server
 
 pytestmark = pytest.mark.soak  # together three minutes of two cores
-
-
-@pytest.fixture
-def bench(home: Home) -> Iterator[Bench]:
-    """A home whose MLflow server runs."""
-    uri = server.start(home).uri
-    assert uri is not None
-    yield Bench(home, uri)
-    server.stop(home)
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -54,12 +54,12 @@ def done(cell: str, seconds: float) -> CellDone:
 
 def test_time_left_is_unknown_before_the_first_epoch() -> None:
     """Nothing is guessed."""
-    assert Tally(total=3, workers=1).remaining() is None
+    assert Tally(total=3).remaining() is None
 
 
 def test_time_left_comes_from_epochs_then_from_cells() -> None:
     """A running cell costs its remaining epochs, a waiting one the mean of those that are done."""
-    tally = Tally(total=3, workers=1)
+    tally = Tally(total=3)
     tally.add(started("a"))
     tally.add(epoch("a", 0, 2.0))
     assert tally.remaining() == 9 * 2.0 + 2 * 20.0
@@ -75,10 +75,14 @@ def test_time_left_comes_from_epochs_then_from_cells() -> None:
 
 
 def test_workers_share_the_time_left() -> None:
-    """Two workers take half as long."""
-    tally = Tally(total=5, workers=2)
-    tally.add(done("a", 10.0))
+    """Two workers take half as long, until one of them ends."""
+    tally = Tally(total=5)
+    for worker in ("w-1", "w-2"):
+        tally.add(CellStarted(worker, f"cell of {worker}", "name", 10, 1))
+    tally.add(done("cell of w-1", 10.0))
     assert tally.remaining() == 4 * 10.0 / 2
+    tally.add(WorkerEnded("w-2", -9))
+    assert tally.remaining() == 4 * 10.0
 
 
 EVENTS: list[Event] = [
@@ -107,7 +111,7 @@ def test_what_matters_is_said_on_terminals_and_in_logs(terminal: bool) -> None:
     """Cells that end, failures, deaths and notices leave a line, bars or not; what goes well silently does not."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=140, no_color=True)
-    with make_display(console, total=3, workers=1, what="sweep") as display:
+    with make_display(console, total=3, what="sweep") as display:
         for event in EVENTS:
             display.show(event)
             if terminal and isinstance(event, EpochDone):
@@ -131,7 +135,7 @@ def test_what_matters_is_said_on_terminals_and_in_logs(terminal: bool) -> None:
 
 def test_the_bar_says_how_many_results_wait() -> None:
     """While MLflow is away the overall bar counts what every worker holds back."""
-    tally = Tally(total=2, workers=2)
+    tally = Tally(total=2)
     assert tally.note == "cells"
     tally.add(MlflowAway("a", 3))
     tally.add(MlflowAway("b", 2))
@@ -143,7 +147,7 @@ def test_the_bar_says_how_many_results_wait() -> None:
 
 def test_an_attempt_that_is_tried_again_is_not_counted_as_failed() -> None:
     """Only a cell that has used up its attempts counts."""
-    tally = Tally(total=2, workers=1)
+    tally = Tally(total=2)
     tally.add(CellFailed("a", "a", "lost-worker", "WorkerLost", "gone", again_in=5.0))
     assert tally.failed == 0
     tally.add(CellFailed("a", "a", "lost-worker", "WorkerLost", "gone"))
@@ -153,7 +157,7 @@ def test_an_attempt_that_is_tried_again_is_not_counted_as_failed() -> None:
 def test_a_log_gets_no_control_characters() -> None:
     """Without a terminal there is nothing but lines."""
     out = io.StringIO()
-    with make_display(Console(file=out, width=80), total=1, workers=1, what="sweep") as display:
+    with make_display(Console(file=out, width=80), total=1, what="sweep") as display:
         for event in EVENTS:
             display.show(event)
     assert "\x1b" not in out.getvalue()

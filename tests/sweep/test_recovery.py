@@ -15,24 +15,20 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.sweep.crew_of_one import run_worker, start_worker
-from tests.sweep.trials import SETTINGS, Bench, small_study
+from tests.sweep.trials import SETTINGS, Bench, served, small_study
 from tracker.ledger.ledger import Ledger
 from tracker.study.faults import POINTS
 from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.reconcile import reconcile
-from tracker.tracking import server
 from tracker.vision.checkpoint import read_checkpoint
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A home whose MLflow server runs."""
-    home = Home(tmp_path_factory.mktemp("recovery") / "mlruns")
-    uri = server.start(home).uri
-    assert uri is not None
-    yield Bench(home, uri)
-    server.stop(home)
+    """One server for all tests of the file."""
+    with served(Home(tmp_path_factory.mktemp("recovery") / "mlruns")) as bench:
+        yield bench
 
 
 @pytest.fixture(scope="module")

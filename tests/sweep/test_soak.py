@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import psutil
@@ -13,11 +12,9 @@ import pytest
 from tests.sweep.trials import SETTINGS, Bench, small_study
 from tests.sweep.trivial import trivial_cell
 from tracker.ledger.ledger import Ledger
-from tracker.study.home import Home
 from tracker.sweep.events import CellDone, Event
 from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.worker import Worker
-from tracker.tracking import server
 
 CELLS = 3_200
 SAMPLE_CELLS = 20
@@ -28,15 +25,6 @@ allocator keeps for itself moves by less."""
 
 MAX_GROWTH_HANDLES = 0.5
 """A leak of one handle in 1,600 cells is more."""
-
-
-@pytest.fixture
-def bench(home: Home) -> Iterator[Bench]:
-    """A home whose MLflow server runs."""
-    uri = server.start(home).uri
-    assert uri is not None
-    yield Bench(home, uri)
-    server.stop(home)
 
 
 @pytest.mark.soak

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from tracker.study.failures import RetryPolicy
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
-from tracker.sweep.workers.config import CellSettings, WorkerConfig
+from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
+from tracker.tracking import server
 from tracker.tracking.ending import runs_by_key
 from tracker.tracking.reading import RunRecord
 from tracker.tracking.writing import StudyPlace, StudyTracking
@@ -42,6 +44,18 @@ def small_study(name: str, epochs: int = 3, seeds: tuple[int, ...] = (1,), **rec
     )  # fmt: skip
 
 
+def crew_config(study: Study, home: Home, uri: str = "http://127.0.0.1:1") -> CrewConfig:
+    """Return what workers of one home have in common; without a server at `uri` nothing reaches MLflow."""
+    return CrewConfig(
+        document=study.document(),
+        home=home.root,
+        tracking_uri=uri,
+        place=None,
+        ledger_url=local_url(home),
+        settings=SETTINGS,
+    )
+
+
 @dataclass(frozen=True)
 class Bench:
     """A home with its MLflow server."""
@@ -62,13 +76,12 @@ class Bench:
         return place
 
     def config(self, study: Study, name: str = "worker", **changes: object) -> WorkerConfig:
-        """Return what a worker of the study needs."""
-        values: dict[str, object] = {
-            "name": name, "document": study.document(), "home": self.home.root, "device": "cpu",
-            "device_place": "here/cpu", "threads": 1, "tracking_uri": self.uri, "place": None,
-            "ledger_url": local_url(self.home), "weights_dir": None, "settings": SETTINGS,
-        }  # fmt: skip
-        return WorkerConfig(**{**values, **changes})  # type: ignore[arg-type]
+        """Return what a worker of the study needs, changed in fields of its own or of its crew's."""
+        common = {field.name for field in fields(CrewConfig)}
+        crew = crew_config(study, self.home, self.uri)
+        crew = replace(crew, **{key: value for key, value in changes.items() if key in common})  # type: ignore[arg-type]
+        config = WorkerConfig(name=name, crew=crew, device="cpu", device_place="here/cpu", threads=1)
+        return replace(config, **{key: value for key, value in changes.items() if key not in common})  # type: ignore[arg-type]
 
     def rows(self, study: Study) -> list[CellRow]:
         """Return the study's rows."""
@@ -108,3 +121,14 @@ class Bench:
     def scratch(self) -> list[Path]:
         """Return what lies in the folders that are empty when nothing is under way."""
         return [path for place in (self.home.work, self.home.journal) for path in place.glob("*")]
+
+
+@contextmanager
+def served(home: Home) -> Iterator[Bench]:
+    """Start a home's MLflow server, and stop it, or the one that has taken its place, afterwards."""
+    uri = server.start(home).uri
+    assert uri is not None
+    try:
+        yield Bench(home, uri)
+    finally:
+        server.stop(home)

@@ -43,5 +43,5 @@ def trivial_cell(cell: Cell, bench: Workbench, run: TrackedRun, attempt: Attempt
 def work_trivially(config: WorkerConfig) -> None:
     """Be a worker process whose cells are trivial."""
     stop: threading.Event = stop_on_terminate()
-    with Ledger(config.ledger_url, config.settings.lease_seconds, config.settings.policy) as ledger:
+    with Ledger(config.crew.ledger_url, config.crew.settings.lease_seconds, config.crew.settings.policy) as ledger:
         Worker(config, ledger, lambda event: None, stop, train=trivial_cell).run()

@@ -73,7 +73,7 @@ def pretrain(
         return
     with tracking_session(place, say_on(console)) as uri:
         for job in jobs:
-            with make_display(console, total=1, workers=1, what=f"source {job.name}") as display:
+            with make_display(console, total=1, what=f"source {job.name}") as display:
                 made = pretrain_tracked(job, place, resolved, uri, display.show)
             click.echo(f"{job.name}: {made.path}")
 

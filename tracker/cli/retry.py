@@ -39,7 +39,7 @@ def retry(
         raise click.UsageError("name what to try again: --cell ID, --failed or --device PLACE")
     with ledger_with(study_name, Home.find(home), storage) as ledger:
         if device is not None:
-            known = ledger.take_back(device)
+            known = ledger.devices.take_back(device)
             click.echo(f"{device} is used again" if known else f"{device} was not set aside", err=True)
         rows = []
         if failed:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tracker.study.home import Home
     from tracker.study.study import Study
-    from tracker.sweep.run import SweepOptions
+    from tracker.sweep.options import SweepOptions
     from tracker.sweep.summary import Summary
 
 
@@ -127,7 +127,7 @@ def sweep(
     limits = {"limit_train": limit_train, "limit_test": limit_test}
     settings += tuple(f"recipe.{key}={value}" for key, value in limits.items() if value is not None)
     study = load_study(study_name, settings, axes)
-    from tracker.sweep.run import SweepOptions  # torch: after the study is known to be sound
+    from tracker.sweep.options import SweepOptions  # torch: after the study is known to be sound
 
     options = SweepOptions(
         device=device or study.device,

@@ -7,16 +7,17 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from sqlalchemy import and_, true
+from sqlalchemy import and_, select, true
 
 from tracker.ledger.database import LOCK_SECONDS, Database, sqlite_url
+from tracker.ledger.devices import Devices
 from tracker.ledger.grids import check_recipe, enroll, put_back, stop_cells
 from tracker.ledger.leases import Leases
 from tracker.ledger.queries import change_row, count_rows, of_cell, of_grid, of_study, read_points, read_rows
-from tracker.ledger.rows import AsideDevice, CellRow, Claim, Enrolled, Orders, StudyCounts
+from tracker.ledger.rows import AsideDevice, CellRow, Claim, Enrolled, Orders, State, StudyCounts
 from tracker.ledger.schema import prepare, read_schema
-from tracker.ledger.studies import change_study, drop_aside, find_row, read_aside, read_pause, read_study
-from tracker.ledger.tables import cells, devices_aside
+from tracker.ledger.studies import change_study, find_row, read_pause, read_study
+from tracker.ledger.tables import cells
 from tracker.study.failures import RetryPolicy
 from tracker.study.home import Home
 from tracker.study.study import Study
@@ -46,7 +47,8 @@ def local_url(home: Home) -> str:
 class Ledger:
     """The cells of all studies in one database, and Optuna's view of them.
 
-    Safe for threads; open one in each process. What a worker does with a cell is done by `leases`.
+    Safe for threads; open one in each process. What a worker does with a cell is done by `leases`;
+    which devices it must not do it on is known to `devices`.
 
     Args:
         url: a SQLAlchemy URL, SQLite's or PostgreSQL's; tables are made if they are not there, and
@@ -72,6 +74,7 @@ class Ledger:
         except BaseException:
             self.close()
             raise
+        self.devices = Devices(self._database)
         self.leases = Leases(self._database, lambda: self._trials, lease_seconds, policy)
 
     @classmethod
@@ -262,22 +265,6 @@ class Ledger:
                 trials.describe(connection, change_row(connection, row, now, run_id=run_id))
         return bool(rows)
 
-    def set_aside(self, place: str, reason: str) -> None:
-        """Keep a device from being used, `GPU-6f1c...`, by any worker that asks `devices_aside`."""
-        with self._database.writing() as connection:
-            since = self._database.now(connection)
-            self._database.upsert(connection, devices_aside, {"place": place}, reason=reason, since=since)
-
-    def devices_aside(self) -> list[AsideDevice]:
-        """Return the devices that were set aside, by place."""
-        with self._database.reading() as connection:
-            return read_aside(connection)
-
-    def take_back(self, place: str) -> bool:
-        """Let a device be used again; False where it was not set aside."""
-        with self._database.writing() as connection:
-            return drop_aside(connection, place)
-
     def rows(self, study_name: str, in_grid: bool = True) -> list[CellRow]:
         """Return the cells of a study in the order of its grid.
 
@@ -287,6 +274,12 @@ class Ledger:
         with self._database.reading() as connection:
             which = of_grid(study_name) if in_grid else of_study(study_name)
             return read_rows(connection, which, self._database.now(connection))
+
+    def state(self, study_name: str, cell_id: str) -> State | None:
+        """Return a cell's state; None for one that was never enrolled."""
+        with self._database.reading() as connection:
+            found: State | None = connection.execute(select(cells.c.state).where(of_cell(study_name, cell_id))).scalar()
+            return found
 
     def counts(self, study_name: str) -> StudyCounts:
         """Return how far a study is; all zero for one that was never enrolled."""

@@ -1,4 +1,4 @@
-"""What is true of a study as a whole, and the devices set aside; the caller holds the transaction."""
+"""What is true of a study as a whole, and which of its cells a word names; the caller holds the transaction."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
 from tracker.ledger.queries import of_grid, read_rows
-from tracker.ledger.rows import AsideDevice, CellRow
-from tracker.ledger.tables import cells, devices_aside, ledger_studies
+from tracker.ledger.rows import CellRow
+from tracker.ledger.tables import cells, ledger_studies
 from tracker.study.errors import UsageError
 
 MIN_PREFIX = 4
@@ -43,17 +43,6 @@ def change_study(connection: Connection, study: str, now: datetime, **values: An
     if changed.rowcount == 0:
         known = connection.execute(select(ledger_studies.c.study).order_by(ledger_studies.c.study)).scalars().all()
         raise UsageError(f"the ledger has no study {study}", f"studies there: {', '.join(known) or 'none'}")
-
-
-def read_aside(connection: Connection) -> list[AsideDevice]:
-    """Return the devices set aside, by place."""
-    found = connection.execute(select(devices_aside).order_by(devices_aside.c.place))
-    return [AsideDevice(**row._asdict()) for row in found]
-
-
-def drop_aside(connection: Connection, place: str) -> bool:
-    """Forget that a device was set aside; False where it was not."""
-    return connection.execute(delete(devices_aside).where(devices_aside.c.place == place)).rowcount > 0
 
 
 def find_row(connection: Connection, study: str, word: str, now: datetime) -> CellRow:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tracker.study.failures import FailureClass
+
+if TYPE_CHECKING:
+    from tracker.training.trial import EpochResult  # torch, which the process that is told need not load
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class EpochDone:
     test_acc: float
     best_acc: float
     seconds: float
+
+    @classmethod
+    def of(cls, cell_id: str, name: str, epochs: int, result: EpochResult) -> EpochDone:
+        """Return what there is to tell of an epoch's result."""
+        metrics = result.metrics
+        best_acc = result.selection.best_acc
+        return cls(cell_id, name, result.epoch, epochs, metrics["test_acc"], best_acc, metrics["epoch_seconds"])
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def provide_sources(cells: Sequence[Cell], home: Home, device: torch.device, uri
     """See that the sources that cells start from are here: fetched if another machine made them, else pre-trained."""
     for job in jobs_of(cells):
         if not obtain_source(job, home, uri):
-            with make_display(console, total=1, workers=1, what=f"source {job.name}") as display:
+            with make_display(console, total=1, what=f"source {job.name}") as display:
                 pretrain_tracked(job, home, device, uri, display.show)
 
 
@@ -73,17 +73,7 @@ def pretrain_tracked(
 
     def on_epoch(result: EpochResult) -> None:
         run.log_epoch(result.epoch, {**result.metrics, **result.selection.metrics()})
-        show(
-            EpochDone(
-                cell_id=job.identity,
-                name=name,
-                epoch=result.epoch,
-                epochs=job.recipe.epochs,
-                test_acc=result.metrics["test_acc"],
-                best_acc=result.selection.best_acc,
-                seconds=result.metrics["epoch_seconds"],
-            )
-        )
+        show(EpochDone.of(job.identity, name, job.recipe.epochs, result))
 
     try:
         made = pretrain(job, home, device, on_epoch)

@@ -56,11 +56,11 @@ class Tally:
 
     Args:
         total: cells to do in this sweep.
-        workers: how many cells run at once.
+        workers: those that have begun a cell and not ended: how many cells run at once.
     """
 
     total: int
-    workers: int
+    workers: set[str] = field(default_factory=set)
     done: int = 0
     failed: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -77,17 +77,19 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
-        if isinstance(event, CellDone):
+        if isinstance(event, CellDone | CellFailed | CellReleased):
+            self.epoch_seconds.pop(event.cell_id, None)
+        if isinstance(event, CellStarted):
+            self.workers.add(event.worker)
+        elif isinstance(event, WorkerEnded):
+            self.workers.discard(event.worker)
+        elif isinstance(event, CellDone):
             self.done += 1
             self.cell_seconds.append(event.seconds)
-            self.epoch_seconds.pop(event.cell_id, None)
         elif isinstance(event, CellFailed):
             self.failed += event.again_in is None
-            self.epoch_seconds.pop(event.cell_id, None)
         elif isinstance(event, MlflowAway):
             self.pending[event.worker] = event.pending
-        elif isinstance(event, CellReleased):
-            self.epoch_seconds.pop(event.cell_id, None)
         elif isinstance(event, EpochDone):
             self.epoch_seconds[event.cell_id] = (event.epochs - event.epoch - 1, event.seconds)
 
@@ -104,7 +106,7 @@ class Tally:
             per_cell = max((left + 1) * seconds for left, seconds in self.epoch_seconds.values())
         else:
             return None
-        return (sum(running) + waiting * per_cell) / max(1, self.workers)
+        return (sum(running) + waiting * per_cell) / max(1, len(self.workers))
 
 
 def say_on(console: Console) -> Callable[[str], None]:
@@ -263,13 +265,12 @@ def _mlflow_line(event: MlflowAway, tally: Tally) -> str | None:
     return "MLflow has everything again" if was_away and not tally.away else None
 
 
-def make_display(console: Console, *, total: int, workers: int, what: str) -> BarDisplay | LineDisplay:
+def make_display(console: Console, *, total: int, what: str) -> BarDisplay | LineDisplay:
     """Return bars for a terminal and lines for anything else.
 
     Args:
         total: cells to do.
-        workers: how many run at once.
         what: the overall bar's name.
     """
-    tally = Tally(total=total, workers=workers)
+    tally = Tally(total=total)
     return BarDisplay(console, tally, what) if console.is_terminal else LineDisplay(console, tally)

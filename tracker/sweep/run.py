@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -20,6 +18,7 @@ from tracker.sweep.events import Event
 from tracker.sweep.executors.local import Crew, Start
 from tracker.sweep.executors.placement import Slot, lay_out, threads_of
 from tracker.sweep.executors.pool import WorkerProcess
+from tracker.sweep.options import SweepOptions
 from tracker.sweep.plan import Plan, make_plan
 from tracker.sweep.preflight import Checked, preflight
 from tracker.sweep.pretraining import provide_sources
@@ -27,37 +26,13 @@ from tracker.sweep.progress import make_display, say_on
 from tracker.sweep.reconcile import reconcile
 from tracker.sweep.sizes import sweep_bytes
 from tracker.sweep.summary import Summary
-from tracker.sweep.workers.config import CellSettings, WorkerConfig
+from tracker.sweep.workers.config import CrewConfig, WorkerConfig
 from tracker.sweep.workers.process import worker_main
 from tracker.tracking.events import Status
 from tracker.tracking.replay import replay
 from tracker.tracking.server import revive
-from tracker.tracking.writing import StudyPlace, StudyTracking
+from tracker.tracking.writing import StudyTracking
 from tracker.vision.progress import Progress, silent
-
-
-@dataclass(frozen=True)
-class SweepOptions:
-    """How a study is swept.
-
-    Args:
-        device: as it was asked for; on plain `cuda` or `auto` workers are spread over the devices.
-        workers: processes at once; None for `trials_per_device` on each device, 0 for none here.
-        storage: URL of the trial database; None for the local one.
-        executor: where the workers run.
-        address: of the Ray cluster; None starts or finds one on this machine.
-        replace: let a changed recipe take the place of the study's earlier one.
-    """
-
-    device: str = "auto"
-    workers: int | None = 1
-    trials_per_device: int = 1
-    weights_dir: Path | None = None
-    storage: str | None = None
-    executor: Literal["local", "ray"] = "local"
-    address: str | None = None
-    replace: bool = False
-    settings: CellSettings = field(default_factory=CellSettings)
 
 
 @dataclass(frozen=True)
@@ -139,7 +114,17 @@ def run_sweep(
         try:
             if prepared.checked is not None:
                 provide_sources(prepared.plan.to_do, home, prepared.checked.device, uri, console)
-                _work(prepared, home, uri, place, options, ledger, console, summary)
+                crew_config = CrewConfig(
+                    document=study.document(),
+                    home=home.root,
+                    tracking_uri=uri,
+                    place=place,
+                    ledger_url=options.storage or local_url(home),
+                    weights_dir=options.weights_dir,
+                    settings=options.settings,
+                    shares=options.storage is not None,
+                )
+                _work(prepared, crew_config, options, ledger, console, summary)
             revive(home, uri)  # a local server that died meanwhile
             replay(home, uri)  # what a killed worker left
             summary.count(ledger.rows(study.name), ledger.pause_reason(study.name))
@@ -157,9 +142,7 @@ def run_sweep(
 
 def _work(
     prepared: Prepared,
-    home: Home,
-    uri: str,
-    place: StudyPlace,
+    crew_config: CrewConfig,
     options: SweepOptions,
     ledger: Ledger,
     console: Console,
@@ -175,39 +158,29 @@ def _work(
     if options.executor == "ray":
         from tracker.sweep.executors.ray import RayCrew  # an extra
 
-        ray_crew = RayCrew(study, home, uri, place, options, ledger)
-        run, workers = ray_crew.run, 1
+        run = RayCrew(study, crew_config, options, ledger).run
     else:
-        aside = [device.place for device in ledger.devices_aside()]
+        aside = [device.place for device in ledger.devices.aside()]
         slots = lay_out(
             *(prepared.checked.device, options.device, options.workers, options.trials_per_device), aside=aside
         )[: max(1, to_do)]
-        crew = Crew(_starter(study, home, uri, place, options, len(slots)), slots, ledger, study.name)
-        run, workers = crew.run, len(slots)
-    with make_display(console, total=to_do, workers=workers, what="sweep") as display:
+        run = Crew(_starter(crew_config, len(slots)), slots, ledger, study.name).run
+    with make_display(console, total=to_do, what="sweep") as display:
         run(display.show, summary)
 
 
-def _starter(study: Study, home: Home, uri: str, place: StudyPlace, options: SweepOptions, slots: int) -> Start:
+def _starter(crew_config: CrewConfig, slots: int) -> Start:
     """Return what starts one more worker, pinned to its slot's device and to its share of the cores."""
-    document = study.document()
     threads = threads_of(slots)
     numbers = count(1)
 
     def start(slot: Slot, shared: bool) -> WorkerProcess:
         config = WorkerConfig(
             name=f"{socket.gethostname()}-{os.getpid()}-{next(numbers)}",
-            document=document,
-            home=home.root,
+            crew=crew_config,
             device=slot.device,
             device_place=slot.place,
             threads=threads,
-            tracking_uri=uri,
-            place=place,
-            ledger_url=options.storage or local_url(home),
-            weights_dir=options.weights_dir,
-            settings=options.settings,
-            shares=options.storage is not None,
             shares_device=shared and slot.device != "cpu",
         )
         return WorkerProcess(config.name, worker_main, config)

@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.ledger.opening import ledger_with
-from tracker.study.errors import DeviceError, PreflightError, SourceMissing, TrackerError, TrackingError, UsageError
+from tracker.study.errors import DeviceError, TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.study.load import parse_study
-from tracker.study.study import Cell, Study
+from tracker.study.study import Study
 from tracker.sweep.executors.placement import device_place, threads_of
-from tracker.sweep.preflight import preflight
-from tracker.sweep.pretraining import obtain_source
+from tracker.sweep.joining import check_fitness, open_cells
 from tracker.sweep.progress import make_display, say_on
-from tracker.sweep.sizes import sweep_bytes
-from tracker.sweep.sources import jobs_of
-from tracker.sweep.workers.config import CellSettings, WorkerConfig
+from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
 from tracker.sweep.workers.process import stop_on_terminate, work
 from tracker.tracking.replay import replay
 from tracker.tracking.server import URI_VARIABLE, tracking_session
@@ -58,20 +55,19 @@ def run_standalone(
     """
     say = say_on(console)
     with ledger_with(study_name, home, storage) as ledger:
-        study, to_do = _what_is_left(ledger, study_name)
+        study = _definition(ledger, study_name)
+        to_do = open_cells(ledger, study)
         if not to_do:
             say(f"study {study_name}: every cell is settled")
             return True
         place = ledger.place(study_name)
-        aside = {failed.place: failed.reason for failed in ledger.devices_aside()}
+        aside = {failed.place: failed.reason for failed in ledger.devices.aside()}
     with _session(home, say) as uri:
-        _obtain_sources(study, to_do, home, uri)
-        checked = preflight(
-            *(study, to_do, home),
+        checked = check_fitness(
+            *(study, to_do, home, uri),
             device=device or study.device,
             weights_dir=weights_dir,
-            disk_bytes=sweep_bytes(to_do[:1], 1, settings.keep),
-            min_free_bytes=settings.min_free_bytes,
+            settings=settings,
             say=say,
             progress=progress,
         )
@@ -83,17 +79,19 @@ def run_standalone(
             )
         config = WorkerConfig(
             name=f"{socket.gethostname()}-{os.getpid()}",
-            document=study.document(),
-            home=home.root,
+            crew=CrewConfig(
+                document=study.document(),
+                home=home.root,
+                tracking_uri=uri,
+                place=None if place is None else StudyPlace(*place),
+                ledger_url=storage or local_url(home),
+                weights_dir=weights_dir,
+                settings=settings,
+                shares=storage is not None,
+            ),
             device=str(checked.device),
             device_place=here,
             threads=threads_of(1),
-            tracking_uri=uri,
-            place=None if place is None else StudyPlace(*place),
-            ledger_url=storage or local_url(home),
-            weights_dir=weights_dir,
-            settings=settings,
-            shares=storage is not None,
             burst=burst,
             max_cells=max_cells,
             max_idle=max_idle,
@@ -101,7 +99,7 @@ def run_standalone(
         stop = stop_on_terminate(signal.SIGINT)
         replay(home, uri)  # what a worker of this machine left that was killed
         try:
-            with make_display(console, total=len(to_do), workers=1, what=f"worker {config.name}") as display:
+            with make_display(console, total=len(to_do), what=f"worker {config.name}") as display:
                 taken = work(config, display.show, stop)
         finally:
             replay(home, uri)
@@ -109,50 +107,26 @@ def run_standalone(
     return not stop.is_set()
 
 
-def _what_is_left(ledger: Ledger, study_name: str) -> tuple[Study, list[Cell]]:
+def _definition(ledger: Ledger, study_name: str) -> Study:
     document = ledger.definition(study_name)
     if document is None:
         raise UsageError(
             f"the trial database was made by an older version and has no definition of study {study_name}",
             f"tracker sweep --study {study_name} --enroll-only puts it there",
         )
-    study = parse_study(document, file=f"study {study_name} of the trial database")
-    open_ids = {row.cell_id for row in ledger.rows(study_name) if row.state in ("WAITING", "RUNNING")}
-    return study, [cell for cell in study.cells if cell.id in open_ids]
+    return parse_study(document, file=f"study {study_name} of the trial database")
 
 
 @contextmanager
 def _session(home: Home, say: Callable[[str], None]) -> Iterator[str]:
     """Yield the address of MLflow; one of another machine may be away for now, results wait in the journal."""
     given = os.environ.get(URI_VARIABLE, "")
-    try:
-        session = tracking_session(home, say)
-        uri = session.__enter__()
-    except TrackingError as error:
-        if not given.startswith(("http://", "https://")):
-            raise
-        say(f"{error.message}; results wait in the journal and are sent when it is back")
-        yield given
-        return
-    try:
+    with ExitStack() as stack:
+        try:
+            uri = stack.enter_context(tracking_session(home, say))
+        except TrackingError as error:
+            if not given.startswith(("http://", "https://")):
+                raise
+            say(f"{error.message}; results wait in the journal and are sent when it is back")
+            uri = given
         yield uri
-    finally:
-        session.__exit__(None, None, None)
-
-
-def _obtain_sources(study: Study, cells: Sequence[Cell], home: Home, uri: str) -> None:
-    """Fetch the sources that were pre-trained where the study was enrolled.
-
-    Raises:
-        PreflightError: one is neither here nor in MLflow.
-    """
-    missing: list[TrackerError] = [
-        SourceMissing(
-            f"source {job.name} for {job.recipe.model} is neither here nor in MLflow",
-            f"tracker pretrain --study {study.name}, or tracker sweep --study {study.name} --enroll-only",
-        )
-        for job in jobs_of(cells)
-        if not obtain_source(job, home, uri)
-    ]
-    if missing:
-        raise PreflightError(missing)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tracker.ledger.rows import CellRow
-from tracker.sweep.events import CellFailed
+from tracker.sweep.events import CellDone, CellFailed, Event
 
 
 @dataclass
@@ -32,6 +32,12 @@ class Summary:
     left: int = 0
     cancelled: int = 0
     elsewhere: int = 0
+
+    def add(self, event: Event) -> None:
+        """Take one event into account."""
+        self.ran += isinstance(event, CellDone)
+        if isinstance(event, CellFailed) and event.again_in is None:
+            self.failed.append(event)
 
     def count(self, rows: Iterable[CellRow], paused: str | None) -> None:
         """Take the ledger's last word on the study's cells."""

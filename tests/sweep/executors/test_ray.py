@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from tests.sweep.conftest import STUDY, environment
-from tracker.ledger.ledger import Ledger, local_url
+from tests.sweep.trials import crew_config
+from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
 from tracker.study.errors import PreflightError, TrackerError, UsageError
 from tracker.study.home import Home
@@ -27,12 +28,11 @@ from tracker.sweep.events import Notice
 from tracker.sweep.executors.ray import RayCrew
 from tracker.sweep.executors.ray_cluster import Share, connected, find_share, require_ray
 from tracker.sweep.executors.ray_worker import RayWorker, passed_on
-from tracker.sweep.run import SweepOptions
+from tracker.sweep.options import SweepOptions
 from tracker.sweep.workers.config import WorkerConfig
 from tracker.tracking.client import talking_to
 from tracker.tracking.reading import read_runs
 from tracker.tracking.server import database_uri
-from tracker.tracking.writing import StudyPlace
 
 SHORT = """
 question: Does Ray lose a cell?
@@ -313,7 +313,7 @@ def test_what_ray_cannot_do_is_refused(home: Home) -> None:
     """One GPU by its number means nothing to a cluster; Ray's client protocol does not let workers be listened to."""
     study = parse_study(document(Path("images")), file="a test")
     with Ledger.local(home) as ledger, pytest.raises(UsageError, match="--device cuda"):
-        RayCrew(study, home, "http://127.0.0.1:5000", StudyPlace("1", "2"), SweepOptions(device="cuda:1"), ledger)
+        RayCrew(study, crew_config(study, home), SweepOptions(device="cuda:1"), ledger)
     with pytest.raises(UsageError, match="client"), connected("ray://somewhere:10001"):
         raise AssertionError("connected")
 
@@ -374,15 +374,10 @@ def test_a_machine_that_lacks_the_data_takes_no_cell(home: Home, tmp_path: Path)
         worker = RayWorker()
         config = WorkerConfig(
             name="there",
-            document=study.document(),
-            home=home.root,
+            crew=crew_config(study, home),
             device="cpu",
             device_place="there/cpu",
             threads=1,
-            tracking_uri="http://127.0.0.1:1",
-            place=None,
-            ledger_url=local_url(home),
-            weights_dir=None,
         )
         worker.run(config, {}, True)
         news = worker.hear()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.sweep.trials import crew_config
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import DeviceError, TrackerError
 from tracker.study.failures import Failure, RetryPolicy
@@ -19,10 +20,9 @@ from tracker.sweep.events import CellDone, CellFailed, CellStarted, Event, Notic
 from tracker.sweep.executors import ray
 from tracker.sweep.executors.ray_cluster import Gone, Share
 from tracker.sweep.executors.ray_worker import News, Whereabouts
-from tracker.sweep.run import SweepOptions
+from tracker.sweep.options import SweepOptions
 from tracker.sweep.summary import Summary
 from tracker.sweep.workers.config import WorkerConfig
-from tracker.tracking.writing import StudyPlace
 
 METRICS = {"best_acc": 0.75, "last_acc": 0.5}
 POLICY = RetryPolicy(wait_seconds=0.0)
@@ -168,7 +168,7 @@ def sweep(home: Home, study: Study, ledger: Ledger, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(ray, "require_ray", lambda: None)
         swept = Swept() if swept is None else swept
         options = SweepOptions(device="auto", workers=None, trials_per_device=cluster.per_gpu)
-        crew = ray.RayCrew(study, home, "http://127.0.0.1:1", StudyPlace("1", "2"), options, ledger)
+        crew = ray.RayCrew(study, crew_config(study, home), options, ledger)
 
         def both(event: Event) -> None:
             swept.shown.append(event)
@@ -205,7 +205,7 @@ def leaves(ledger: Ledger, why: Any, failure: Failure) -> Callable[[WorkerConfig
         again_in = ledger.leases.fail(claim, failure)
         failed = CellFailed(claim.cell_id, claim.name, failure.failure_class, failure.kind, failure.message, again_in)
         if why == "device":
-            ledger.set_aside(config.device_place, failure.message)
+            ledger.devices.set_aside(config.device_place, failure.message)
         started = CellStarted(config.name, claim.cell_id, claim.name, 1, claim.attempt)
         return News([started, failed, WorkerLeft(config.name, "cuda:0", why)], ended=True, unfit=False, failed=False)
 
@@ -250,7 +250,7 @@ def test_with_every_gpu_failed_the_sweep_says_so(ledger: Ledger, sweep: Callable
 
 def test_no_cell_is_run_on_a_device_set_aside_before(ledger: Ledger, sweep: Callable[..., Swept]) -> None:
     """The ledger's word counts in every later sweep."""
-    ledger.set_aside("host/cuda:0", "Xid")
+    ledger.devices.set_aside("host/cuda:0", "Xid")
     places: list[str] = []
 
     def work(config: WorkerConfig) -> News:

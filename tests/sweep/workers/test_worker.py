@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweep.trials import SETTINGS, Bench, small_study
+from tests.sweep.trials import SETTINGS, Bench, served, small_study
 from tracker.ledger.ledger import Ledger
 from tracker.study import faults
 from tracker.study.errors import LedgerError
@@ -30,17 +30,13 @@ from tracker.sweep.events import (
 from tracker.sweep.workers import disk, patience
 from tracker.sweep.workers.keeper import LeaseKeeper
 from tracker.sweep.workers.process import work
-from tracker.tracking import server
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A home whose MLflow server runs."""
-    home = Home(tmp_path_factory.mktemp("worker") / "mlruns")
-    uri = server.start(home).uri
-    assert uri is not None
-    yield Bench(home, uri)
-    server.stop(home)
+    """One server for all tests of the file."""
+    with served(Home(tmp_path_factory.mktemp("worker") / "mlruns")) as bench:
+        yield bench
 
 
 def run(bench: Bench, study: Study, **changes: object) -> list[Event]:
@@ -154,8 +150,8 @@ def test_a_device_that_fails_is_set_aside(bench: Bench, monkeypatch: pytest.Monk
     assert left.why == "device"
     assert (bench.row(study).state, bench.row(study).failure_class) == ("WAITING", "device")
     with Ledger.local(bench.home) as ledger:
-        assert [device.place for device in ledger.devices_aside()] == ["here/GPU-7"]
-        ledger.take_back("here/GPU-7")
+        assert [device.place for device in ledger.devices.aside()] == ["here/GPU-7"]
+        ledger.devices.take_back("here/GPU-7")
 
 
 def test_a_full_disk_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

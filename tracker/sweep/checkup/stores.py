@@ -34,7 +34,7 @@ def check_trials(home: Home, storage: str | None) -> Iterator[Finding]:
         cells = sum(study.cells for study in studies)
         kind = f"{mode} mode, " if mode else ""
         text = f"{ledger}: schema {ledger.schema}, {kind}{len(studies)} studies, {cells} cells"
-        aside = ledger.devices_aside()
+        aside = ledger.devices.aside()
     if mode in (None, "wal"):
         yield Finding("trials", "ok", text)
     else:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import DeviceError
-from tracker.sweep.events import CellDone, CellFailed, CellStarted, Event, Notice, WorkerEnded, WorkerLeft
+from tracker.sweep.events import CellStarted, Event, WorkerEnded, WorkerLeft
+from tracker.sweep.executors.interrupt import listen_until_stopped, reclaim_workers
 from tracker.sweep.executors.placement import Slot
 from tracker.sweep.executors.pool import Pool, WorkerProcess
 from tracker.sweep.summary import Summary
@@ -48,38 +49,31 @@ class Crew:
             DeviceError: every device has failed.
         """
         try:
-            try:
-                self._listen(show, summary)
-            except KeyboardInterrupt:
-                summary.interrupted = self._stopping = True
-                show(Notice("stopping: cells in progress are kept and given back (Ctrl-C again: at once)"))
-                self._pool.stop()
-                self._listen(show, summary)
-        except KeyboardInterrupt:
-            show(Notice("stopped at once; the next sweep mends what was left"))
-            self._pool.kill()
+            listen_until_stopped(
+                *(lambda: self._listen(show, summary), self._stop, self._pool.kill), show=show, summary=summary
+            )
         finally:
             self._stopping = True
             self._pool.close()
-            if summary.interrupted:  # whoever had to be killed could not give its cell back
-                for worker in self._pool.names:
-                    self._ledger.leases.reclaim_worker(self._study, worker)
+            if summary.interrupted:
+                reclaim_workers(self._ledger, self._study, self._pool.names)
         if not self._room:
             raise DeviceError("every device has failed", "see the failures above, and `tracker doctor`")
 
     def _listen(self, show: Callable[[Event], None], summary: Summary) -> None:
         for event in self._pool.events():
-            if isinstance(event, CellDone):
-                summary.ran += 1
-            elif isinstance(event, CellFailed) and event.again_in is None:
-                summary.failed.append(event)
-            elif isinstance(event, CellStarted):
+            summary.add(event)
+            if isinstance(event, CellStarted):
                 self._stillborn = 0
             elif isinstance(event, WorkerLeft):
                 self._make_room(event)
             show(event)
             if isinstance(event, WorkerEnded):
                 self._replace(event)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._pool.stop()
 
     def _replace(self, event: WorkerEnded) -> None:
         """Take a dead worker's cell back, and start another in its slot where there is still room."""

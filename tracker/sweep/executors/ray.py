@@ -6,14 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tracker.ledger.ledger import Ledger, local_url
+from tracker.ledger.ledger import Ledger
 from tracker.study.errors import DeviceError, LedgerError, TrackerError, UsageError
-from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.events import (
     CellDone,
@@ -25,39 +23,21 @@ from tracker.sweep.events import (
     WorkerEnded,
     WorkerLeft,
 )
+from tracker.sweep.executors.interrupt import listen_until_stopped, reclaim_workers
 from tracker.sweep.executors.local import MAX_STILLBORN
 from tracker.sweep.executors.ray_cluster import Cluster, Gone, Share, connected, find_share, require_ray
+from tracker.sweep.executors.ray_hands import Hand, HeldBack
 from tracker.sweep.executors.ray_worker import News, Whereabouts, passed_on
 from tracker.sweep.executors.watch import LedgerWatch
+from tracker.sweep.options import SweepOptions
 from tracker.sweep.summary import Summary
-from tracker.sweep.workers.config import WorkerConfig
-from tracker.tracking.writing import StudyPlace
-
-if TYPE_CHECKING:
-    from tracker.sweep.run import SweepOptions
+from tracker.sweep.workers.config import CrewConfig, WorkerConfig
 
 LOOK_SECONDS = 2.0
 """How often the sweep looks how much room and work there is."""
 
 ASK_AT_ONCE = 64
 """Workers asked for at a time; more are when these run."""
-
-
-@dataclass
-class _Hand:
-    """A worker of the sweep, asked for or at work.
-
-    Args:
-        reply: to what it was asked last, a reference of Ray's.
-        where: None while Ray has no room for it.
-    """
-
-    name: str
-    actor: Any
-    reply: Any
-    where: Whereabouts | None = None
-    cell_id: str | None = None
-    left: WorkerLeft | None = None
 
 
 class RayCrew:
@@ -80,23 +60,18 @@ class RayCrew:
     _show: Callable[[Event], None]
     _summary: Summary
 
-    def __init__(
-        self, study: Study, home: Home, uri: str, place: StudyPlace, options: SweepOptions, ledger: Ledger
-    ) -> None:
+    def __init__(self, study: Study, crew: CrewConfig, options: SweepOptions, ledger: Ledger) -> None:
         require_ray()
         if options.device.startswith("cuda:"):
             raise UsageError(f"--device {options.device}: Ray chooses among the GPUs", "--device cuda")
         self._study = study
-        self._home = home
-        self._uri = uri
-        self._place = place
+        self._crew = crew
         self._options = options
         self._ledger = ledger
-        self._ledger_url = options.storage or local_url(home)
         self._numbers = count(1)
         self._names: list[str] = []
-        self._hands: dict[str, _Hand] = {}
-        self._held: list[_Hand] = []
+        self._hands: dict[str, Hand] = {}
+        self._held = HeldBack(options.trials_per_device)
         self._lost: set[str] = set()
         self._unfit: set[str] = set()
         self._aside: set[str] = set()
@@ -116,25 +91,15 @@ class RayCrew:
         with connected(self._options.address) as cluster:
             self._cluster, self._share = cluster, self._find_share(cluster)
             try:
-                try:
-                    self._listen()
-                except KeyboardInterrupt:
-                    summary.interrupted = self._stopping = True
-                    show(Notice("stopping: cells in progress are kept and given back (Ctrl-C again: at once)"))
-                    self._stop()
-                    self._listen()
-            except KeyboardInterrupt:
-                show(Notice("stopped at once; the next sweep mends what was left"))
+                listen_until_stopped(self._listen, self._stop, self._kill, show, summary)
             finally:
-                for hand in [*self._hands.values(), *self._held]:
-                    cluster.kill(hand.actor)
-        if summary.interrupted:  # whoever had to be killed could not give its cell back
-            for name in self._names:
-                self._ledger.leases.reclaim_worker(self._study.name, name)
+                self._kill()
+        if summary.interrupted:
+            reclaim_workers(self._ledger, self._study.name, self._names)
 
     def _find_share(self, cluster: Cluster) -> Share:
         return find_share(
-            *(self._options.device, self._options.trials_per_device, self._ledger_url, self._uri),
+            *(self._options.device, self._options.trials_per_device, self._crew.ledger_url, self._crew.tracking_uri),
             here=cluster.address,
             machines=cluster.machines(),
             gpus=cluster.total("GPU"),
@@ -157,7 +122,7 @@ class RayCrew:
                 if hand.name not in self._hands:
                     look_at = 0.0
 
-    def _take(self, hand: _Hand) -> None:
+    def _take(self, hand: Hand) -> None:
         """Take a worker's reply."""
         try:
             reply = self._cluster.get(hand.reply)
@@ -185,12 +150,13 @@ class RayCrew:
             for event in self._watch.others(at_once=bool(lost)):
                 self._show(event)
             counts = self._ledger.counts(self._study.name)
-            self._aside = {device.place for device in self._ledger.devices_aside()}
+            self._aside = {device.place for device in self._ledger.devices.aside()}
         except LedgerError:
             if not self._hands:
                 raise
             return  # the workers wait for it too
-        self._let_go()
+        for hand in self._held.let_go(self._aside):
+            self._cluster.kill(hand.actor)
         may = not (self._stopping or counts.paused or self._stillborn > MAX_STILLBORN)
         self._waiting = counts.waiting if may else 0
         asked = [hand for hand in self._hands.values() if hand.where is None]
@@ -219,7 +185,7 @@ class RayCrew:
             DeviceError: every device has failed.
             TrackerError: no machine has what the cells need.
         """
-        if self._held and len(self._held) * self._share.amount >= self._cluster.total(self._share.resource) - 1e-6:
+        if self._held.hold_all(self._share, self._cluster.total(self._share.resource)):
             raise DeviceError("every device has failed", "see the failures above, and `tracker doctor`")
         if self._unfit and self._cluster.nodes().keys() <= self._unfit:
             raise TrackerError(
@@ -231,9 +197,9 @@ class RayCrew:
         name = f"{socket.gethostname()}-{os.getpid()}-ray{next(self._numbers)}"
         actor = self._cluster.ask_for(self._share, self._unfit)
         self._names.append(name)
-        self._hands[name] = _Hand(name, actor, actor.where.remote())
+        self._hands[name] = Hand(name, actor, actor.where.remote())
 
-    def _begin(self, hand: _Hand, where: Whereabouts) -> None:
+    def _begin(self, hand: Hand, where: Whereabouts) -> None:
         """Let a worker take cells where Ray has put it."""
         hand.where = where
         if where.place in self._aside:
@@ -242,30 +208,27 @@ class RayCrew:
             return
         here = where.address == self._cluster.address
         on_gpu = self._share.resource == "GPU"
+        crew = self._crew
+        if not here and where.home is not None:
+            crew = replace(crew, home=Path(where.home).expanduser())
         config = WorkerConfig(
             name=hand.name,
-            document=self._study.document(),
-            home=self._home.root if here or where.home is None else Path(where.home).expanduser(),
+            crew=crew,
             device="cuda:0" if on_gpu else "cpu",  # Ray shows a worker its own GPU alone
             device_place=where.place,
             threads=self._cluster.threads(where.node, self._share),
-            tracking_uri=self._uri,
-            place=self._place,
-            ledger_url=self._ledger_url,
-            weights_dir=self._options.weights_dir,
-            settings=self._options.settings,
-            shares=self._options.storage is not None,
-            shares_device=on_gpu and self._crowd(where.place) > 1,
+            shares_device=on_gpu and self._held.free_at(where.place) > 1,
         )
         self._watch.own.add(hand.name)
         hand.actor.run.remote(config, passed_on(), not here)
         hand.reply = hand.actor.hear.remote()
 
-    def _hear(self, hand: _Hand, news: News) -> None:
+    def _hear(self, hand: Hand, news: News) -> None:
         """Take note of what a worker says, and of its end."""
         if not news.ended:
             hand.reply = hand.actor.hear.remote()
         for event in news.events:
+            self._summary.add(event)
             if isinstance(event, CellStarted):
                 self._stillborn = 0
                 hand.cell_id = event.cell_id
@@ -273,9 +236,6 @@ class RayCrew:
             elif isinstance(event, CellDone | CellFailed | CellReleased):
                 hand.cell_id = None
                 self._watch.told.add(event.cell_id)
-                self._summary.ran += isinstance(event, CellDone)
-                if isinstance(event, CellFailed) and event.again_in is None:
-                    self._summary.failed.append(event)
             elif isinstance(event, WorkerLeft):
                 hand.left = event
             self._show(event)
@@ -284,31 +244,18 @@ class RayCrew:
         self._show(WorkerEnded(hand.name, int(news.failed), hand.cell_id))
         where = hand.where
         assert where is not None  # only a worker that was begun has anything to say
-        if hand.left is not None and (hand.left.why == "device" or self._crowd(where.place) > 1):
+        if hand.left is not None and (hand.left.why == "device" or self._held.free_at(where.place) > 1):
             self._hold(hand)
             return
         if news.unfit:
             self._unfit.add(where.node)
         self._drop(hand, died=news.failed and not news.unfit)
 
-    def _crowd(self, place: str) -> int:
-        """Return how many workers a device may still have at once."""
-        held = sum(hand.where is not None and hand.where.place == place for hand in self._held)
-        return self._options.trials_per_device - held
-
-    def _let_go(self) -> None:
-        """Give up held devices that a person has taken back."""
-        for hand in list(self._held):
-            failed = hand.left is None or hand.left.why == "device"
-            if failed and hand.where is not None and hand.where.place not in self._aside:
-                self._cluster.kill(hand.actor)
-                self._held.remove(hand)
-
-    def _hold(self, hand: _Hand) -> None:
+    def _hold(self, hand: Hand) -> None:
         """Keep a worker that takes no more cells, and with it what it has of its device."""
-        self._held.append(self._hands.pop(hand.name))
+        self._held.add(self._hands.pop(hand.name))
 
-    def _drop(self, hand: _Hand, died: bool = False) -> None:
+    def _drop(self, hand: Hand, died: bool = False) -> None:
         """End a worker for good, or take back that it was asked for.
 
         Args:
@@ -324,8 +271,15 @@ class RayCrew:
 
     def _stop(self) -> None:
         """Ask every worker to finish its step, give its cell back and end."""
+        self._stopping = True
         for hand in list(self._hands.values()):
             if hand.where is None:
                 self._drop(hand)
             else:
                 hand.actor.stop.remote()
+
+    def _kill(self) -> None:
+        """End every worker at once."""
+        for hand in [*self._hands.values(), *self._held.clear()]:
+            self._cluster.kill(hand.actor)
+        self._hands.clear()

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracker.ledger.ledger import Ledger
-from tracker.study.errors import PreflightError, SourceMissing, TrackerError
+from tracker.study.errors import PreflightError, TrackerError
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.sweep.events import Event, Notice
 from tracker.sweep.executors.placement import device_place
-from tracker.sweep.preflight import preflight
-from tracker.sweep.pretraining import obtain_source
-from tracker.sweep.sources import jobs_of
+from tracker.sweep.joining import check_fitness, open_cells
 from tracker.sweep.workers.config import WorkerConfig
 from tracker.sweep.workers.process import work
 
@@ -139,24 +137,22 @@ class RayWorker:
         self._stop.set()
 
     def _check(self, config: WorkerConfig) -> None:
-        """See that another machine than the sweep's has what the cells need, its sources fetched from MLflow.
-
-        A cell that found something missing would count as failed, one after the other.
+        """See that another machine than the sweep's has what the cells need.
 
         Raises:
             PreflightError: it lacks something.
         """
-        study, home = parse_study(config.document, file="study of the sweep"), Home(config.home)
-        with Ledger(config.ledger_url) as ledger:
-            rows = ledger.rows(study.name)
-        open_ids = {row.cell_id for row in rows if row.state in ("WAITING", "RUNNING")}
-        cells = [cell for cell in study.cells if cell.id in open_ids]
-        missing = [job for job in jobs_of(cells) if not obtain_source(job, home, config.tracking_uri)]
+        crew = config.crew
+        study = parse_study(crew.document, file="study of the sweep")
+        with Ledger(crew.ledger_url) as ledger:
+            cells = open_cells(ledger, study)
         try:
-            if missing:
-                names = ", ".join(f"{job.name} for {job.recipe.model}" for job in missing)
-                raise SourceMissing(f"sources {names}: neither here nor in MLflow", "is MLflow's server reachable?")
-            preflight(study, cells, home, device=config.device, weights_dir=config.weights_dir)
+            check_fitness(
+                *(study, cells, Home(crew.home), crew.tracking_uri),
+                device=config.device,
+                weights_dir=crew.weights_dir,
+                settings=crew.settings,
+            )
         except PreflightError as error:
             raise PreflightError([_at_host(obstacle) for obstacle in error.obstacles]) from error
         except TrackerError as error:

@@ -32,21 +32,39 @@ class CellSettings:
 
 
 @dataclass(frozen=True)
-class WorkerConfig:
-    """All a worker needs, picklable.
+class CrewConfig:
+    """What all workers of a sweep have in common, picklable.
 
     Args:
-        name: unique among living workers; the ledger's owner of a lease.
         document: the study, as `Study.document()`.
         home: the home folder.
-        device: resolved: `cpu` or `cuda:N`.
-        device_place: the device's name among all machines.
-        threads: CPU threads this worker may use.
         tracking_uri: the MLflow server.
         place: the study's experiment and run there, where known.
         ledger_url: the trial database.
         weights_dir: where torchvision's weights are looked for; None for the usual places.
         shares: leave states in the artifact store; needless where all workers have one disk.
+    """
+
+    document: dict[str, Any]
+    home: Path
+    tracking_uri: str
+    place: StudyPlace | None
+    ledger_url: str
+    weights_dir: Path | None = None
+    settings: CellSettings = field(default_factory=CellSettings)
+    shares: bool = False
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """All a worker needs, picklable.
+
+    Args:
+        name: unique among living workers; the ledger's owner of a lease.
+        crew: what it has in common with the others.
+        device: resolved: `cpu` or `cuda:N`.
+        device_place: the device's name among all machines.
+        threads: CPU threads this worker may use.
         shares_device: other workers of this sweep have the same device.
         burst: end as soon as no cell can be taken, even if one will have to be tried again.
         max_cells: end after so many.
@@ -54,17 +72,10 @@ class WorkerConfig:
     """
 
     name: str
-    document: dict[str, Any]
-    home: Path
+    crew: CrewConfig
     device: str
     device_place: str
     threads: int
-    tracking_uri: str
-    place: StudyPlace | None
-    ledger_url: str
-    weights_dir: Path | None
-    settings: CellSettings = field(default_factory=CellSettings)
-    shares: bool = False
     shares_device: bool = False
     burst: bool = False
     max_cells: int | None = None

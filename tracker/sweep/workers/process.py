@@ -43,10 +43,10 @@ def work(config: WorkerConfig, emit: Emit, stop: threading.Event) -> int:
     torch.set_num_threads(config.threads)
     if config.device.startswith("cuda"):
         torch.cuda.set_device(config.device)
-    settings = config.settings
+    settings = config.crew.settings
     patiently = Patience(stop, lambda text: emit(Notice(f"worker {config.name}: {text}")))
     # Where a thousand workers start at once, the database may be slow to let each of them in.
-    with patiently(lambda: Ledger(config.ledger_url, settings.lease_seconds, settings.policy)) as ledger:
+    with patiently(lambda: Ledger(config.crew.ledger_url, settings.lease_seconds, settings.policy)) as ledger:
         return Worker(config, ledger, emit, stop).run()
 
 

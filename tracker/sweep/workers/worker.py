@@ -7,7 +7,6 @@ import shutil
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Literal
 
@@ -22,9 +21,6 @@ from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Cell
 from tracker.sweep.events import (
-    CellDone,
-    CellFailed,
-    CellReleased,
     CellResumed,
     CellStarted,
     EpochDone,
@@ -42,6 +38,7 @@ from tracker.sweep.workers.disk import DiskGuard
 from tracker.sweep.workers.durable import Keeping
 from tracker.sweep.workers.keeper import LeaseKeeper
 from tracker.sweep.workers.patience import Patience
+from tracker.sweep.workers.settling import Settling
 from tracker.tracking.environment import environment_tags
 from tracker.tracking.run import TrackedRun
 from tracker.tracking.states import StateExchange
@@ -72,16 +69,17 @@ class Worker:
         self, config: WorkerConfig, ledger: Ledger, emit: Emit, stop: threading.Event, train: Trainer = train_cell
     ) -> None:
         self._config = config
+        self._crew = config.crew
         self._emit = emit
         self._stop = stop
         self._train = train
-        self._study = parse_study(config.document, file=f"study {config.document['name']}")
+        self._study = parse_study(self._crew.document, file=f"study {self._crew.document['name']}")
         self._cells = {cell.id: cell for cell in self._study.cells}
         self._ledger = ledger
-        self._home = Home(config.home)
-        self._tracking = StudyTracking(config.tracking_uri, self._home, self._study, config.place)
+        self._home = Home(self._crew.home)
+        self._tracking = StudyTracking(self._crew.tracking_uri, self._home, self._study, self._crew.place)
         self._device = torch.device(config.device)
-        self._bench = Workbench(self._home, self._device, config.weights_dir)
+        self._bench = Workbench(self._home, self._device, self._crew.weights_dir)
         self._patiently = Patience(stop, lambda text: emit(Notice(f"worker {config.name}: {text}")))
         self._tags = environment_tags() | {"device": describe_device(self._device), "worker": config.name}
         self._leaves = False
@@ -111,7 +109,7 @@ class Worker:
     def _find(self, claim: Claim) -> Cell | None:
         """Return the cell of a claim; one of a definition that is newer than this worker's is looked up."""
         if claim.cell_id not in self._cells:
-            document = self._patiently(lambda: self._ledger.definition(self._study.name)) or self._config.document
+            document = self._patiently(lambda: self._ledger.definition(self._study.name)) or self._crew.document
             self._study = parse_study(document, file=f"study {self._study.name} of the trial database")
             self._cells |= {cell.id: cell for cell in self._study.cells}
         cell = self._cells.get(claim.cell_id)
@@ -133,44 +131,58 @@ class Worker:
         return self._patiently(lambda: self._ledger.counts(self._study.name)).waiting > 0
 
     def _run_cell(self, cell: Cell, claim: Claim) -> None:
-        """Run one cell and settle it everywhere: its MLflow run first, then the ledger, whose word counts."""
+        """Run one cell and settle it everywhere."""
         self._emit(CellStarted(self._config.name, cell.id, cell.name, cell.recipe.epochs, claim.attempt))
         run = self._tracking.cell_run(cell, claim.run_key, self._tags, token=claim.token)
         reach("run-opened")
-        with LeaseKeeper(self._ledger.leases, claim, self._config.settings.lease_seconds) as lease:
+        exchange = self._exchange(claim)
+        with LeaseKeeper(self._ledger.leases, claim, self._crew.settings.lease_seconds) as lease:
+            settling = Settling(self._ledger, self._patiently, self._emit, cell, claim, run, lease)
             try:
                 if (run_id := run.run_id) is not None:
                     self._patiently(lambda: self._ledger.leases.set_run(claim, run_id))
-                outcome = self._train(cell, self._bench, run, self._attempt(cell, claim, run, lease))
+                outcome = self._train(cell, self._bench, run, self._attempt(cell, claim, run, lease, exchange))
                 lease.ensure()
             except LeaseLost:
-                self._give_up(cell, run)
+                settling.give_up()
             except Stopped:
-                self._release(cell, claim, run, lease)
+                settling.release()
             except LedgerError:  # away for longer than anybody waits: the lease runs out, the state is on disk
                 run.abandon()
                 raise
             except Exception as error:  # one bad cell never stops the others
-                self._fail(cell, claim, run, lease, error)
+                failure = diagnose(error)
+                settling.fail(failure, self._home, self._after_memory(cell, claim, failure))
+                self._after_failure(failure)
+                error.__traceback__ = None  # its frames hold the tensors that did not fit
+                self._free_memory()
             else:
-                self._complete(cell, claim, run, outcome)
+                if settling.complete(outcome):
+                    self._clean(claim, exchange)
 
-    def _attempt(self, cell: Cell, claim: Claim, run: TrackedRun, lease: LeaseKeeper) -> Attempt:
+    def _exchange(self, claim: Claim) -> StateExchange | None:
+        """Return where the cell's state is left for other machines, None where all workers have one disk."""
+        if not self._crew.shares:
+            return None
+        return StateExchange(self._crew.tracking_uri, self._study.name, claim.run_key)
+
+    def _attempt(
+        self, cell: Cell, claim: Claim, run: TrackedRun, lease: LeaseKeeper, exchange: StateExchange | None
+    ) -> Attempt:
         """Gather what training needs to know of lease, disk and run."""
 
         def stopped() -> bool:
             return self._stop.is_set() or lease.stop is not None
 
         def on_epoch(result: EpochResult) -> None:
-            self._tell_epoch(cell, result)
+            self._emit(EpochDone.of(cell.id, cell.name, cell.recipe.epochs, result))
             self._tell_pending(run)
 
-        config, settings = self._config, self._config.settings
+        config, settings = self._config, self._crew.settings
         folder = self._home.make(self._home.work / claim.run_key)
         guard = DiskGuard(
             folder, settings.min_free_bytes, stopped, lambda reason: self._emit(WorkerHeld(config.name, reason))
         )
-        exchange = StateExchange(config.tracking_uri, self._study.name, claim.run_key) if config.shares else None
         return Attempt(
             number=claim.attempt,
             last_epoch=claim.last_epoch,
@@ -192,56 +204,15 @@ class Worker:
             on_epoch=on_epoch,
         )
 
-    def _complete(self, cell: Cell, claim: Claim, run: TrackedRun, outcome: Outcome) -> None:
-        run.finish("FINISHED")
-        reach("run-finished")
-        metrics, seconds = outcome.metrics, outcome.seconds
-        if self._settle(cell, lambda: self._ledger.leases.complete(claim, metrics, run_id=run.run_id, seconds=seconds)):
-            reach("settled")
-            self._clean(claim)
-            reach("cleaned")
-            self._emit(CellDone(cell.id, cell.name, metrics, seconds))
-
-    def _release(self, cell: Cell, claim: Claim, run: TrackedRun, lease: LeaseKeeper) -> None:
-        why = lease.stop or "the worker was asked to stop"
-        run.finish("KILLED", note=f"Interrupted: {why}. It goes on where it stands.")
-        if self._settle(cell, lambda: self._ledger.leases.release(claim, lease.last_epoch)):
-            self._emit(CellReleased(cell.id, cell.name, why))
-
-    def _give_up(self, cell: Cell, run: TrackedRun) -> None:
-        """Leave a cell that is not this worker's any more; only a cancelled one's run is still ours to close."""
-        (row,) = [row for row in self._ledger.rows(self._study.name, in_grid=False) if row.cell_id == cell.id]
-        if row.state == "PRUNED":
-            run.finish("KILLED", note="Cancelled.")
-            self._emit(CellReleased(cell.id, cell.name, "cancelled"))
-        else:
-            run.abandon()
-            self._emit(
-                Notice(f"{cell.name}: the lease ran out and the cell is another worker's; this attempt does not count")
-            )
-
-    def _fail(self, cell: Cell, claim: Claim, run: TrackedRun, lease: LeaseKeeper, error: Exception) -> None:
-        failure = diagnose(error)
-        self._log_traceback(run)
-        run.finish("FAILED", note=f"Failed ({failure.failure_class}): {failure.message}")
-        micro_batches = self._after_memory(cell, claim, failure)
-        waits: list[float | None] = []
-        settled = self._settle(
-            cell,
-            lambda: waits.append(
-                self._ledger.leases.fail(
-                    claim, failure, run_id=run.run_id, last_epoch=lease.last_epoch, micro_batches=micro_batches
-                )
-            ),
-        )
-        if settled:
-            self._emit(CellFailed(cell.id, cell.name, failure.failure_class, failure.kind, failure.message, waits[-1]))
+    def _after_failure(self, failure: Failure) -> None:
+        """Use a device no more that failed, and let no other worker use it."""
         if failure.failure_class == "device":
             place = self._config.device_place
             reason = f"{failure.message} (on {socket.gethostname()})"
-            self._patiently(lambda: self._ledger.set_aside(place, reason))
+            self._patiently(lambda: self._ledger.devices.set_aside(place, reason))
             self._leave("device")
-        error.__traceback__ = None  # its frames hold the tensors that did not fit
+
+    def _free_memory(self) -> None:
         self._bench.forget()
         gc.collect()
         if self._device.type == "cuda":
@@ -260,43 +231,15 @@ class Worker:
         self._leaves = True
         self._emit(WorkerLeft(self._config.name, str(self._device), why))
 
-    def _clean(self, claim: Claim) -> None:
+    def _clean(self, claim: Claim, exchange: StateExchange | None) -> None:
         """Remove the training state of a cell that is complete."""
         shutil.rmtree(self._home.work / claim.run_key, ignore_errors=True)
-        if self._config.shares:
-            StateExchange(self._config.tracking_uri, self._study.name, claim.run_key).drop()
-
-    def _tell_epoch(self, cell: Cell, result: EpochResult) -> None:
-        self._emit(
-            EpochDone(
-                cell_id=cell.id,
-                name=cell.name,
-                epoch=result.epoch,
-                epochs=cell.recipe.epochs,
-                test_acc=result.metrics["test_acc"],
-                best_acc=result.selection.best_acc,
-                seconds=result.metrics["epoch_seconds"],
-            )
-        )
+        if exchange is not None:
+            exchange.drop()
+        reach("cleaned")
 
     def _tell_pending(self, run: TrackedRun) -> None:
         """Tell when results begin to wait for MLflow, how many do, and when they have arrived."""
         if run.pending or self._away:
             self._emit(MlflowAway(self._config.name, run.pending))
         self._away = run.pending > 0
-
-    def _settle(self, cell: Cell, write: Callable[[], object]) -> bool:
-        """Write a cell's end to the ledger; another worker's right to it comes first."""
-        try:
-            self._patiently(write)
-        except LeaseLost:
-            self._emit(Notice(f"{cell.name}: the lease ran out and another worker has it; this attempt does not count"))
-            return False
-        return True
-
-    def _log_traceback(self, run: TrackedRun) -> None:
-        """Keep the traceback as an artifact, where a person debugging looks for it."""
-        with self._home.scratch("traceback") as folder:
-            path = folder / "traceback.txt"
-            path.write_text(traceback.format_exc(), encoding="utf-8")
-            run.log_file(path)
