@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	@echo "Browse the runs in the MLflow UI:  $(BIN)/tracker ui"
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # What takes minutes, or a cluster: the kills, the soak, Ray.
 soak: $(VENV)/.installed-test

@@ -10,11 +10,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import create_engine
 
 from tests.ledger.conftest import postgresql  # noqa: F401
 from tests.sweep.trials import Bench, served
+from tracker.cli.main import cli
+from tracker.ledger.ledger import Ledger
+from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
+from tracker.tracking.reading import RunRecord, read_runs
+from tracker.tracking.server import database_uri
 
 STUDY = """
 question: Does a small study run whole?
@@ -60,6 +66,31 @@ def run_tracker(home: Path, *arguments: str, code: int = 0) -> subprocess.Comple
     )
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def ask_tracker(home: Path, *arguments: str) -> Result:
+    """Run a `tracker ...` that trains nothing, in this process, which has imported everything."""
+    done = CliRunner().invoke(cli, arguments, env=environment(home), catch_exceptions=False)
+    assert done.exit_code == 0, f"exit code {done.exit_code}\n{done.output}"
+    return done
+
+
+def runs_of(home: Path, study: str = "small") -> list[RunRecord]:
+    """Read a study's runs straight from MLflow's file."""
+    return read_runs(database_uri(Home(home)), study)
+
+
+def ledger_rows(home: Path, study: str) -> list[CellRow]:
+    """Read a study's cells from the ledger."""
+    with Ledger.local(Home(home)) as ledger:
+        return ledger.rows(study)
+
+
+def artifact(home: Path, run: RunRecord, name: str) -> Path:
+    """Return the stored file of a run's artifact."""
+    found = list((home / "artifacts").glob(f"*/{run.run_id}/artifacts/{name}"))
+    assert len(found) == 1, found
+    return found[0]
 
 
 @pytest.fixture(scope="session")

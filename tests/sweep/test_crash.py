@@ -14,7 +14,7 @@ import optuna
 import psutil
 import pytest
 
-from tests.sweep.conftest import environment, run_tracker
+from tests.sweep.conftest import ask_tracker, environment, run_tracker
 from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
@@ -57,6 +57,7 @@ def wait_for(condition: Callable[[], object], log: Path) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.soak  # a minute of two cores
 def test_after_a_power_cut_status_finds_and_mends_everything(tmp_path: Path) -> None:
     """Sweep, workers and MLflow server die at once; `doctor` lists what disagrees, `status` mends it."""
     home, study = tmp_path / "mlruns", tmp_path / "all.yaml"
@@ -75,25 +76,26 @@ def test_after_a_power_cut_status_finds_and_mends_everything(tmp_path: Path) -> 
 
     uri = database_uri(Home(home))
     assert len(open_runs(uri, "all")) == 3  # two cells and the study's own
-    listed = run_tracker(home, "doctor", "--study", str(study), "--device", "cpu").stdout
+    listed = ask_tracker(home, "doctor", "--study", str(study), "--device", "cpu").stdout
     assert listed.count("its worker") == 2
     assert listed.count("was RUNNING without a worker") == 3
     assert {row.state for row in rows(home)} == {"RUNNING", "WAITING"}, "doctor only looks"
 
-    mended = run_tracker(home, "status", "--study", "all").stderr
+    mended = ask_tracker(home, "status", "--study", "all").stderr
     assert mended.count("mended:") >= 4
     assert open_runs(uri, "all") == []
     assert {row.state for row in rows(home)} == {"WAITING"}
     loaded = optuna.load_study(study_name="all", storage=f"sqlite:///{home / 'trials.db'}")
     assert {trial.state.name for trial in loaded.trials} == {"WAITING"}
-    again = run_tracker(home, "doctor", "--study", str(study), "--device", "cpu").stdout
+    again = ask_tracker(home, "doctor", "--study", str(study), "--device", "cpu").stdout
     assert "table, Optuna, MLflow and disk agree" in again
 
-    run_tracker(home, "cancel", "--study", "all", "--all")
+    ask_tracker(home, "cancel", "--study", "all", "--all")
     ended = run_tracker(home, "sweep", "--study", str(study))
     assert "0 done, 4 cancelled, 0 to do" in ended.stderr
 
 
+@pytest.mark.soak  # a minute of two cores
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     """Each cell is run once, by one of them; both end well and the study's run is FINISHED."""
     home, study = tmp_path / "mlruns", tmp_path / "all.yaml"

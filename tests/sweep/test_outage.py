@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.sweep.crew_of_one import run_worker, start_worker
-from tests.sweep.trials import Bench, small_study
+from tests.sweep.trials import SETTINGS, Bench, small_study
 from tracker.ledger.ledger import Ledger
 from tracker.study.home import Home
 from tracker.study.study import Study
@@ -21,8 +21,6 @@ from tracker.sweep.events import EpochDone, Event, MlflowAway
 from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.process import work
 from tracker.tracking import server
-
-pytestmark = pytest.mark.soak  # together three minutes of two cores
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -103,7 +101,7 @@ def test_a_worker_killed_while_the_server_is_away_loses_nothing(bench: Bench) ->
     victim = start_worker(bench.config(study, "victim"), "epoch-journaled=kill@2")
     victim.join(90)
     assert victim.exitcode == -signal.SIGKILL
-    with Ledger.local(bench.home) as ledger:
+    with Ledger.local(bench.home, policy=SETTINGS.policy) as ledger:
         ledger.leases.reclaim_worker(study.name, "victim")
     assert run_worker(bench.config(study, "heir")) == 0
     assert server.start(bench.home).uri == bench.uri

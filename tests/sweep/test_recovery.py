@@ -40,13 +40,6 @@ def undisturbed(bench: Bench) -> Mapping[str, object]:
     return bench.result(study)
 
 
-def recover(bench: Bench, study: Study, dead: str) -> list[str]:
-    """Do what a sweep does about a worker that is known to be dead; return what it said."""
-    with Ledger.local(bench.home) as ledger:
-        ledger.leases.reclaim_worker(study.name, dead)
-        return reconcile(study.name, ledger, bench.home, bench.uri)
-
-
 def trial_states(bench: Bench, study: Study) -> Counter[str]:
     """Count Optuna's trials by state."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{bench.home.trials_db}")
@@ -77,7 +70,7 @@ def test_killed_at_any_point_a_cell_ends_as_if_nothing_had_happened(
     code = run_worker(bench.config(study, "victim"), f"{point}=kill@{2 if often else 1}")
     assert code == -signal.SIGKILL, f"{point} was not reached"
 
-    recover(bench, study, "victim")
+    bench.recover(study, "victim")
     assert not [row for row in bench.rows(study) if row.state == "RUNNING"]
     assert "RUNNING" not in trial_states(bench, study)
     if bench.row(study).run_key is not None and point not in ("claimed", "row-changed"):
@@ -100,7 +93,7 @@ def test_a_resumed_cell_trains_no_epoch_twice(bench: Bench) -> None:
     study = small_study("thrifty", epochs=4)
     bench.enroll(study)
     assert run_worker(bench.config(study, "victim"), "epoch-trained=kill@3") == -signal.SIGKILL
-    recover(bench, study, "victim")
+    bench.recover(study, "victim")
     before = bench.points(bench.run(study).run_id, "epoch_seconds")
     assert [step for step, _ in before] in ([0], [0, 1])  # the second may be on its way
     assert run_worker(bench.config(study, "heir")) == 0
@@ -139,7 +132,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_then_to_the_start(
     study = small_study(f"damaged-{damaged}", epochs=4)
     bench.enroll(study)
     assert run_worker(bench.config(study, "victim"), "epoch-logged=kill@3") == -signal.SIGKILL
-    recover(bench, study, "victim")
+    bench.recover(study, "victim")
     row = bench.row(study)
     states = sorted((bench.home.work / str(row.run_key)).glob("state-*"), reverse=True)
     assert len(states) == 2

@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import optuna
-import psutil
 import pytest
 import torch
 
-from tests.sweep.conftest import environment, run_tracker
-from tracker.ledger.ledger import Ledger
-from tracker.ledger.rows import CellRow
+from tests.sweep.conftest import artifact, ask_tracker, run_tracker, runs_of
 from tracker.study.home import Home
 from tracker.study.load import load_study
 from tracker.tracking.client import talking_to
-from tracker.tracking.reading import RunRecord, read_runs, read_study
+from tracker.tracking.reading import read_study
 from tracker.tracking.server import database_uri, status
 from tracker.vision.checkpoint import load_classifier
 from tracker.vision.datasets import open_dataset
 
 Swept = tuple[Path, Path, subprocess.CompletedProcess[str]]
-
-
-def runs_of(home: Path, study: str = "small") -> list[RunRecord]:
-    """Read a study's runs straight from MLflow's file."""
-    return read_runs(database_uri(Home(home)), study)
-
-
-def ledger_rows(home: Path, study: str) -> list[CellRow]:
-    """Read a study's cells from the ledger."""
-    with Ledger.local(Home(home)) as ledger:
-        return ledger.rows(study)
-
-
-def artifact(home: Path, run: RunRecord, name: str) -> Path:
-    """Return the stored file of a run's artifact."""
-    found = list((home / "artifacts").glob(f"*/{run.run_id}/artifacts/{name}"))
-    assert len(found) == 1, found
-    return found[0]
 
 
 def test_a_sweep_ends_with_its_leaderboard(swept: Swept) -> None:
@@ -175,11 +149,11 @@ def test_the_server_a_sweep_started_ends_with_it(swept: Swept) -> None:
 def test_a_dry_run_writes_nothing(tmp_path: Path, swept: Swept) -> None:
     """The grid is printed with done and to do; no folder, database or server appears."""
     home, study, _ = swept
-    dry = run_tracker(home, "sweep", "--study", str(study), "--axis", "seed=1,2", "--dry-run")
+    dry = ask_tracker(home, "sweep", "--study", str(study), "--axis", "seed=1,2", "--dry-run")
     assert re.search(r"cells\s+8: 4 done, 4 to do", dry.stdout)
     assert re.search(r"estimated time\s+about 0:\d\d \(4 from cells already run\)", dry.stdout)
     empty = tmp_path / "mlruns"
-    run_tracker(empty, "sweep", "--study", str(study), "--dry-run")
+    ask_tracker(empty, "sweep", "--study", str(study), "--dry-run")
     assert not empty.exists()
 
 
@@ -198,136 +172,3 @@ def test_a_grown_study_runs_only_what_is_missing(swept: Swept, tmp_path: Path) -
     assert "8 done, 0 to do" in again.stderr
     assert len(runs_of(home)) == 8
     assert again.stdout == grown.stdout
-
-
-def test_a_failing_cell_does_not_stop_the_others(tmp_path: Path) -> None:
-    """One cell's loss is not finite: it is FAILED with its reason and traceback, the other completes, exit code 1."""
-    home = tmp_path / "mlruns"
-    study = tmp_path / "wild.yaml"
-    study.write_text(
-        """
-question: What if one cell cannot be trained?
-datasets: {low: {kind: digits, classes: [0, 1, 2], image_size: 16}}
-recipe:
-  {model: resnet18, dataset: low, source: random, normalization: minmax, epochs: 8, batch_size: 16,
-   optimizer: sgd, schedule: constant, limit_train: 64, limit_test: 30, seed: 1}
-axes: {lr: [100.0, 0.01]}
-baseline: minmax
-"""
-    )
-    done = run_tracker(home, "sweep", "--study", str(study), code=1)
-    assert "FAILED (not-finite, NotFinite): train_loss is" in done.stderr
-    assert "1 cells failed" in done.stderr
-    assert "tracker retry --study wild --failed" in done.stderr
-    assert "failed" in done.stdout
-    rows = {row.state: row for row in ledger_rows(home, "wild")}
-    assert set(rows) == {"FAIL", "COMPLETE"}
-    assert rows["FAIL"].failure_kind == "NotFinite"
-    by_status = {run.status: run for run in runs_of(home, "wild")}
-    assert set(by_status) == {"FAILED", "FINISHED"}
-    assert "NotFinite" in artifact(home, by_status["FAILED"], "traceback.txt").read_text()
-    shown = run_tracker(home, "compare", "--format", "json")
-    assert "failed" in shown.stdout
-    again = run_tracker(home, "sweep", "--study", str(study), "--dry-run")
-    assert "1 done, 1 failed, 0 to do" in again.stdout
-    run_tracker(home, "retry", "--study", "wild", "--failed")
-    assert "1 done, 1 to do" in run_tracker(home, "sweep", "--study", str(study), "--dry-run").stdout
-
-
-LONG_STUDY = """
-question: What if it is interrupted?
-datasets: {low: {kind: digits, classes: [0, 1, 2], image_size: 16}}
-recipe:
-  {model: resnet18, dataset: low, source: random, epochs: 2000, batch_size: 32, limit_train: 64, limit_test: 30}
-axes: {normalization: [minmax, instance], seed: [1]}
-baseline: minmax
-"""
-
-IN_FOREGROUND = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that put the tests behind an & ignores it
-from tracker.cli.main import main
-main()
-"""
-
-
-@pytest.fixture
-def long_sweep(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str], Path]]:
-    """A sweep of cells that take minutes, one of which is training: its home, process and log."""
-    home, log_path = tmp_path / "mlruns", tmp_path / "log"
-    study = tmp_path / "long.yaml"
-    study.write_text(LONG_STUDY)
-    with log_path.open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", IN_FOREGROUND, "sweep", "--study", str(study)],
-            stdout=log,
-            stderr=log,
-            text=True,
-            cwd=tmp_path,
-            env=environment(home),
-        )
-    try:
-        wait_for(lambda: "epoch" in log_path.read_text(), process, log_path)
-        yield home, process, log_path
-    finally:
-        family = [process_of for process_of in [*descendants(process.pid)] if process_of.is_running()]
-        process.terminate()
-        process.wait(60)
-        for member in psutil.wait_procs(family, timeout=20)[1]:
-            member.kill()
-
-
-def descendants(pid: int) -> list[psutil.Process]:
-    """Return a process's children and theirs; none where it has ended."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], log: Path) -> None:
-    """Wait until something holds while the sweep runs; else fail with its log."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
-
-
-def test_stopped_by_ctrl_c_nothing_stays_running(long_sweep: tuple[Path, subprocess.Popen[str], Path]) -> None:
-    """SIGINT ends the sweep cleanly: the cell waits again, its run is KILLED, no process is left."""
-    home, process, log = long_sweep
-    children = descendants(process.pid)
-    assert children
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 1
-    assert "the same command goes on where the cells stand" in log.read_text()
-    assert "Traceback" not in log.read_text()
-    assert {row.state for row in ledger_rows(home, "long")} == {"WAITING"}
-    assert {run.status for run in runs_of(home, "long")} == {"KILLED"}
-    assert not psutil.wait_procs(children, timeout=20)[1]
-    study = optuna.load_study(study_name="long", storage=f"sqlite:///{home / 'trials.db'}")
-    assert "RUNNING" not in {trial.state.name for trial in study.trials}
-
-
-def test_a_worker_killed_by_sigkill_loses_nothing(long_sweep: tuple[Path, subprocess.Popen[str], Path]) -> None:
-    """kill -9 of a worker: another takes its place and the cell; the dead run does not stay RUNNING.
-
-    At the end SIGTERM stops the sweep as Ctrl-C does.
-    """
-    home, process, log = long_sweep
-    (first,) = [row for row in ledger_rows(home, "long") if row.state == "RUNNING"]
-    (worker,) = [child for child in descendants(process.pid) if "spawn_main" in " ".join(child.cmdline())]
-    os.kill(worker.pid, signal.SIGKILL)
-
-    def taken_over() -> bool:
-        return any(row.state == "RUNNING" and row.worker != first.worker for row in ledger_rows(home, "long"))
-
-    wait_for(taken_over, process, log)
-    again = next(row for row in ledger_rows(home, "long") if row.state == "RUNNING")
-    assert (again.cell_id, again.attempts, again.token) == (first.cell_id, 2, first.token + 1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 1
-    assert "died (killed by signal 9)" in log.read_text()
-    assert [run.status for run in runs_of(home, "long")] == ["KILLED"]
-    assert "goes on after epoch" in log.read_text()

@@ -16,6 +16,7 @@ from tracker.study.failures import RetryPolicy
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
+from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
 from tracker.tracking import server
 from tracker.tracking.ending import runs_by_key
@@ -67,6 +68,12 @@ class Bench:
         """Put a study where a worker finds it."""
         with Ledger.local(self.home) as ledger:
             ledger.enroll(study)
+
+    def recover(self, study: Study, dead: str) -> list[str]:
+        """Do what a sweep does about a worker that is known to be dead; return what it said."""
+        with Ledger.local(self.home, policy=SETTINGS.policy) as ledger:
+            ledger.leases.reclaim_worker(study.name, dead)
+            return reconcile(study.name, ledger, self.home, self.uri)
 
     def place(self, study: Study) -> StudyPlace:
         """Make the study's experiment and run, and end the run as a sweep does."""

@@ -17,7 +17,7 @@ from tracker.study.study import Study
 from tracker.sweep.events import Event
 from tracker.sweep.executors.local import Crew, Start
 from tracker.sweep.executors.placement import Slot, lay_out, threads_of
-from tracker.sweep.executors.pool import WorkerProcess
+from tracker.sweep.executors.pool import WorkerProcess, warm_up
 from tracker.sweep.options import SweepOptions
 from tracker.sweep.plan import Plan, make_plan
 from tracker.sweep.preflight import Checked, preflight
@@ -68,6 +68,8 @@ def prepare_sweep(
     say(f"study {study.name}: {plan.counts()}")
     if not plan.to_do:
         return Prepared(plan, None)
+    if options.executor == "local" and options.workers != 0:
+        warm_up()
     checked = preflight(
         *(study, plan.to_do, home),
         device=options.device,

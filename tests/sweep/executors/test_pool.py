@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import psutil
+import pytest
+import torch
 
 from tracker.sweep.events import CellStarted, Event, Notice, WorkerEnded, WorkerReady
-from tracker.sweep.executors.pool import Pool, WorkerProcess
+from tracker.sweep.executors.pool import PRELOADED, Pool, WorkerProcess
+
+ROOT = Path(__file__).parents[3]
 
 Target = Callable[[str, Connection], None]
 
@@ -42,6 +49,20 @@ def deaf(config: str, mouth: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     mouth.send(WorkerReady(config, str(os.getpid())))
     time.sleep(600)
+
+
+def imports(config: str, mouth: Connection) -> None:
+    """Say which of what a worker needs was there when it began."""
+    there = [name for name in PRELOADED if name in sys.modules]
+    mouth.send(Notice(" ".join(there)))
+
+
+def computes(config: str, mouth: Connection) -> None:
+    """Compute on a device, as a worker does."""
+    import torch
+
+    torch.cuda.set_device(config)
+    mouth.send(Notice(str(torch.ones(3, device=config).sum().item())))
 
 
 def pool_of(target: Target, workers: int = 1) -> Pool:
@@ -94,3 +115,30 @@ def test_killed_workers_are_gone() -> None:
     pool.kill()
     pool.close()
     assert not psutil.pid_exists(int(ready.device))
+
+
+START_ONE = """
+from tests.sweep.executors.test_pool import imports
+from tracker.sweep.executors.pool import Pool, WorkerProcess, warm_up
+if __name__ == "__main__":
+    warm_up()
+    pool = Pool()
+    pool.add(WorkerProcess("1", imports, "1"))
+    print(next(pool.events()).text)
+"""
+
+
+def test_a_worker_begins_with_everything_imported() -> None:
+    """It is forked from a process that has done so, once for all workers."""
+    done = subprocess.run([sys.executable, "-c", START_ONE], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stdout.split() == list(PRELOADED), done.stderr
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_worker_computes_on_its_device() -> None:
+    """What workers are forked from has not touched CUDA, which would make it useless in them."""
+    pool = Pool()
+    pool.add(WorkerProcess("1", computes, "cuda:0"))
+    (said,) = [event.text for event in pool.events() if isinstance(event, Notice)]
+    assert said == "3.0"

@@ -132,7 +132,7 @@ def test_attempts_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(MemoryError):  # not in a cell's training: the worker itself has no memory
         run(bench, study, settings=replace(SETTINGS, policy=policy))
     broken(monkeypatch, ",".join(f"stepped=memory@{number}" for number in range(1, 9)))
-    with Ledger.local(bench.home) as ledger:
+    with Ledger.local(bench.home, policy=SETTINGS.policy) as ledger:
         ledger.leases.reclaim_worker(study.name, "worker")
     events = run(bench, study, settings=replace(SETTINGS, policy=policy))
     waits = [event.again_in for event in events if isinstance(event, CellFailed)]
@@ -186,7 +186,7 @@ def test_a_database_that_is_gone_for_good_ends_the_worker_and_fails_no_cell(
     assert (row.state, row.failures) == ("RUNNING", 0)
     assert bench.run(study).status != "FAILED"
     monkeypatch.undo()
-    with Ledger.local(bench.home) as ledger:
+    with Ledger.local(bench.home, policy=SETTINGS.policy) as ledger:
         ledger.leases.reclaim_worker(study.name, "worker")
     assert [event.done for event in run(bench, study) if isinstance(event, CellResumed)] == [1]
 

@@ -10,13 +10,35 @@ import multiprocessing
 import multiprocessing.connection
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 from tracker.sweep.events import CellDone, CellFailed, CellReleased, CellStarted, Event, WorkerEnded
 
 STOP_SECONDS = 60.0
 """How long a worker may take to finish its step, keep its state, give its cell back and close its run."""
+
+
+PRELOADED = ("tracker.sweep.workers.process", "tracker.ledger.trials", "mlflow.tracking")
+"""What every worker needs: imported once, before any of them starts."""
+
+
+def _context() -> ForkServerContext:
+    """Return what starts workers: forked from a process that has imported what they need, and done nothing else.
+
+    A sweep's own process cannot be forked: it has threads, and maybe CUDA.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def warm_up() -> None:
+    """Begin to import what workers need, while something else is done; nothing happens where it was done before."""
+    _context()
+    forkserver.ensure_running()
 
 
 class WorkerProcess:
@@ -29,7 +51,7 @@ class WorkerProcess:
     """
 
     def __init__(self, name: str, target: Callable[[Any, Connection], None], config: Any) -> None:
-        context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+        context = _context()
         self.name = name
         self.cell_id: str | None = None
         self.ear, mouth = context.Pipe(duplex=False)
