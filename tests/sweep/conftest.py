@@ -30,7 +30,7 @@ datasets:
 sources:
   low: {dataset: low, epochs: 1, batch_size: 64, flip: false, limit_train: 96, limit_test: 60}
 recipe:
-  model: resnet18
+  model: mobilenet_v3_small
   dataset: high
   source: low
   epochs: 2

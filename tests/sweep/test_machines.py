@@ -21,6 +21,8 @@ from tracker.study.load import load_study
 from tracker.sweep.events import CellResumed, Event
 from tracker.sweep.workers.process import work
 
+pytestmark = pytest.mark.soak  # together three minutes of two cores
+
 
 def test_another_machine_goes_on_with_a_cell(bench: Bench, tmp_path: Path) -> None:
     """Killed on one, resumed on the other from the artifact store, with the result of an undisturbed cell.
@@ -60,7 +62,6 @@ def tracker(home: Path, *arguments: str, code: int = 0, **variables: str) -> sub
     return done
 
 
-@pytest.mark.soak  # a minute of two cores
 @pytest.mark.parametrize("kind", KINDS[-1:])  # a server where one can be had
 def test_a_worker_elsewhere_needs_the_address_of_the_database_only(
     kind: str, bench: Bench, tmp_path: Path, request: pytest.FixtureRequest
@@ -88,7 +89,6 @@ def test_a_worker_elsewhere_needs_the_address_of_the_database_only(
     assert "agree" in tracker(here, "doctor", "--study", str(file), "--device", "cpu", **shared).stdout
 
 
-@pytest.mark.soak  # a minute of two cores
 def test_a_worker_says_what_is_missing_before_it_takes_a_cell(bench: Bench, tmp_path: Path) -> None:
     """A machine without the source names it; no attempt is spent."""
     file = tmp_path / "small.yaml"
@@ -99,14 +99,13 @@ def test_a_worker_says_what_is_missing_before_it_takes_a_cell(bench: Bench, tmp_
     bench.enroll(load_study(str(file)))
     shared = {"MLFLOW_TRACKING_URI": bench.uri, "TRACKER_STORAGE": storage}
     refused = tracker(here, "worker", "--study", "small", code=1, **shared)
-    assert "source low for resnet18 is neither here nor in MLflow" in refused.stderr
+    assert "source low for mobilenet_v3_small is neither here nor in MLflow" in refused.stderr
     unknown = tracker(here, "worker", "--study", "smal", code=2, **shared)
     assert "studies there: small" in unknown.stderr
     with Ledger.local(bench.home) as ledger:
         assert {row.attempts for row in ledger.rows("small")} == {0}
 
 
-@pytest.mark.soak  # a minute of two cores
 def test_asked_to_stop_a_worker_ends_with_exit_code_1(bench: Bench, tmp_path: Path) -> None:
     """A scheduler sees that work is left: the cell waits where it stands."""
     study = small_study("stopped", epochs=5000)

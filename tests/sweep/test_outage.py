@@ -47,6 +47,7 @@ def state_of(bench: Bench, study: Study) -> int:
     return max((int(name.split("-")[1]) for name in names), default=0)
 
 
+@pytest.mark.soak  # a minute of two cores
 def test_a_server_killed_in_mid_sweep_loses_nothing(bench: Bench) -> None:
     """Epochs are trained without it; started again at its old address it has every value once, in order."""
     study = small_study("killed-server", epochs=60)

@@ -117,7 +117,7 @@ def test_the_source_is_a_tracked_run_that_records_its_statistics(swept: Swept) -
     assert re.fullmatch(r"0\.\d{4}", run.data.tags["u0"])
     assert re.fullmatch(r"0\.\d{4}", run.data.tags["std0"])
     cell = load_study(str(study)).cells[0]
-    assert (home / "sources" / "low" / f"resnet18-{cell.source_id}.safetensors").is_file()
+    assert (home / "sources" / "low" / f"mobilenet_v3_small-{cell.source_id}.safetensors").is_file()
     assert all(cell.source_id in record.tags["source.fingerprint"] for record in runs_of(home))
 
 
@@ -168,7 +168,7 @@ def test_a_grown_study_runs_only_what_is_missing(swept: Swept, tmp_path: Path) -
     assert len(runs) == 8
     assert before < {run.run_id for run in runs}
     assert "n = 2" in grown.stdout
-    again = run_tracker(home, "sweep", "--study", str(swept[1]), "--axis", "seed=1,2")
+    again = ask_tracker(home, "sweep", "--study", str(swept[1]), "--axis", "seed=1,2")
     assert "8 done, 0 to do" in again.stderr
     assert len(runs_of(home)) == 8
     assert again.stdout == grown.stdout

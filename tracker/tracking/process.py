@@ -127,6 +127,8 @@ def spawn(home: Home, port: int, database: str, lasting: bool) -> Record:
             env=environment,
             start_new_session=True,
         )
+    for pid in [pid for pid, earlier in _children.items() if earlier.poll() is not None]:
+        del _children[pid]
     _children[child.pid] = child
     created = psutil.Process(child.pid).create_time()
     return Record(child.pid, created, port, version("mlflow"), lasting)

@@ -40,7 +40,7 @@ baseline: finetune
 datasets:
   high: {kind: digits, classes: [7, 8, 9], image_size: 16}
 recipe:
-  model: resnet18
+  model: mobilenet_v3_small
   dataset: high
   source: random
   epochs: 3
