@@ -45,6 +45,14 @@ axes:
   seed: [1]
 """
 
+IN_FOREGROUND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that put the tests behind an & ignores it
+from tracker.cli.main import main
+main()
+"""
+"""`tracker`, as Python code that Ctrl-C reaches in any case."""
+
 Tracker = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -13,7 +13,7 @@ import optuna
 import psutil
 import pytest
 
-from tests.sweep.conftest import artifact, ask_tracker, environment, ledger_rows, run_tracker, runs_of
+from tests.sweep.conftest import IN_FOREGROUND, artifact, ask_tracker, environment, ledger_rows, run_tracker, runs_of
 
 
 def test_a_failing_cell_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -58,13 +58,6 @@ recipe:
    limit_train: 64, limit_test: 30}
 axes: {seed: [1]}
 baseline: minmax
-"""
-
-IN_FOREGROUND = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that put the tests behind an & ignores it
-from tracker.cli.main import main
-main()
 """
 
 

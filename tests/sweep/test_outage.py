@@ -94,6 +94,7 @@ def test_without_a_server_from_beginning_to_end_everything_arrives_later(bench: 
     assert bench.scratch() == []
 
 
+@pytest.mark.soak  # half a minute of two cores
 def test_a_worker_killed_while_the_server_is_away_loses_nothing(bench: Bench) -> None:
     """Journal and state are all there is; another worker goes on, and MLflow gets one whole run."""
     study = small_study("both", epochs=4)

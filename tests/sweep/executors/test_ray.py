@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.sweep.conftest import STUDY, environment
+from tests.sweep.conftest import IN_FOREGROUND, STUDY, environment
 from tests.sweep.trials import crew_config
 from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
@@ -127,7 +127,7 @@ def study(tmp_path: Path) -> Path:
 def command(study: Path, *arguments: str) -> list[str]:
     """Return the command that sweeps a study on Ray."""
     fixed = ["--executor", "ray", "--device", "cpu", "--retry-wait", "0.1"]
-    return [sys.executable, "-m", "tracker", "sweep", "--study", str(study), *fixed, *arguments]
+    return [sys.executable, "-c", IN_FOREGROUND, "sweep", "--study", str(study), *fixed, *arguments]
 
 
 @contextmanager
