@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.postgresql import server_version, temporary_server
+from benchmarks.postgresql import lacking, server_version, temporary_server
 from benchmarks.simulated import NAME, RENEWING_SHARE, Cycle, Report, begin_together, drive
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.study.home import Home
@@ -156,7 +156,7 @@ def empty_database(kind: str, workers: int) -> Iterator[tuple[str, str]]:
             yield f"SQLite {sqlite3.sqlite_version}", local_url(Home(Path(folder)))
     else:
         with temporary_server(max_connections=workers + 20) as url:
-            yield f"PostgreSQL {server_version()}", url
+            yield f"PostgreSQL {server_version()}", url.format(database="postgres")
 
 
 def main() -> None:
@@ -169,6 +169,8 @@ def main() -> None:
     options = parser.parse_args()
     workers = [int(number) for number in options.workers.split(",")]
     kinds = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
+    if "postgresql" in kinds and (reason := lacking()):
+        parser.error(reason)
     PROCESSES.set_forkserver_preload(["tracker.ledger.trials", "tracker.ledger.ledger", "tracker.study.load"])
     study = grid(options.cells)
     lines, notes = [], []

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +18,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from benchmarks.postgresql import lacking, temporary_server
 from tracker.ledger.database import Database
 from tracker.ledger.ledger import CellRow, Claim, Ledger, local_url
 from tracker.study.home import Home
@@ -57,47 +53,16 @@ def make_study() -> MakeStudy:
     return make
 
 
-def lacking_for_postgresql() -> str | None:
-    """Say what keeps tests from running on PostgreSQL here, None if nothing does."""
-    if find_spec("psycopg") is None:
-        return "no PostgreSQL driver: pip install 'psycopg[binary]'"
-    if None in (server_program("initdb"), server_program("postgres")):
-        return "no PostgreSQL server: apt-get install postgresql"
-    return None
-
-
-def server_program(name: str) -> str | None:
-    """Find one of PostgreSQL's programs, also where Debian hides them."""
-    places = [*os.environ["PATH"].split(os.pathsep), *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
-    return shutil.which(name, path=os.pathsep.join(places))
-
-
-KINDS = ["sqlite"] if lacking_for_postgresql() else ["sqlite", "postgresql"]
+KINDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own, on a socket, without a database's name."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has at most 107 characters
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    data, log = folder / "data", folder / "log"
-    make = [str(server_program("initdb")), "-D", str(data), "-U", "tracker", "-A", "trust", "-N"]
-    subprocess.run(make, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-    serve = [str(server_program("postgres")), "-D", str(data), "-k", str(folder), "-F", "-c", "listen_addresses="]
-    with log.open("wb") as errors:
-        server = subprocess.Popen(serve, user=user, cwd=folder, stderr=errors)
-    try:
-        deadline = time.monotonic() + 30
-        while not (folder / ".s.PGSQL.5432").exists():
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield f"postgresql+psycopg://tracker@/{{database}}?host={folder}"
-    finally:
-        server.send_signal(signal.SIGINT)  # SIGTERM would wait for its clients
-        server.wait(30)
-        shutil.rmtree(folder)
+    """The URL of a PostgreSQL server of our own, without a database's name; skips where there can be none."""
+    if reason := lacking():
+        pytest.skip(reason)
+    with temporary_server(durable=False) as url:
+        yield url
 
 
 def make_database(server: str) -> str:
@@ -125,9 +90,7 @@ def prepared_database(postgresql: str) -> str:
 
 @pytest.fixture
 def server_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a ledger without studies on a PostgreSQL server; skips where there can be none."""
-    if lacking := lacking_for_postgresql():
-        pytest.skip(lacking)
+    """The URL of a ledger without studies on a PostgreSQL server."""
     url: str = request.getfixturevalue("prepared_database")
     statement(url, "TRUNCATE cells, ledger_studies, devices_aside, studies, trials CASCADE")
     return url
