@@ -10,11 +10,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from tests.ledger.conftest import (
-    KINDS,
     METRICS,
     MakeStudy,
     claimed,
-    lacking_for_postgresql,
     only,
     optuna_study,
     statement,
@@ -23,13 +21,6 @@ from tests.ledger.conftest import (
 from tracker.ledger.ledger import Enrolled, Ledger, StudyCounts
 from tracker.study.errors import RecipeChanged
 from tracker.study.failures import Failure
-
-
-def test_the_rules_hold_on_postgresql_too() -> None:
-    """All tests here run on PostgreSQL as well; where it is not to be had, this one says why not."""
-    if lacking := lacking_for_postgresql():
-        pytest.skip(lacking)
-    assert "postgresql" in KINDS
 
 
 def test_enroll_makes_a_row_and_a_categorical_trial_of_every_cell(
