@@ -6,12 +6,19 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from scipy.stats import rankdata
 
+from tracker.compare.comparison import Rules
+from tracker.compare.grading import Grades
+from tracker.compare.guard import conditions_of
+from tracker.compare.inference import with_comparisons
 from tracker.compare.notes import notes_on
-from tracker.compare.scores import Delta, Leaderboard, Outcome, Row, Score, State, Summary
+from tracker.compare.overall import rank_over_datasets, summarize
+from tracker.compare.scores import Delta, Leaderboard, Outcome, Row, Score, State
+from tracker.significance.ranks import TIE_DIGITS
 from tracker.study.errors import UsageError
 from tracker.study.metrics import RANKING_METRICS, SELECTION
 from tracker.study.recipe import Scalar
@@ -23,12 +30,15 @@ if TYPE_CHECKING:
 STATES: dict[str, State] = {"RUNNING": "running", "SCHEDULED": "running", "KILLED": "stopped", "FAILED": "failed"}
 """What an unfinished run's MLflow status makes of its cell."""
 
-TIE_DIGITS = 12
-"""Means are ranked after rounding to this many digits: sums of equal numbers in other orders are ties."""
-
 
 def build_leaderboard(
-    study: Study, runs: Iterable[RunRecord], metric: str = "best_acc", baseline: str | None = None
+    study: Study,
+    runs: Iterable[RunRecord],
+    metric: str = "best_acc",
+    baseline: str | None = None,
+    *,
+    grades: Grades = MappingProxyType({}),
+    rules: Rules | None = None,
 ) -> Leaderboard:
     """Look up every cell of a study among its runs and compare the normalizations.
 
@@ -39,6 +49,9 @@ def build_leaderboard(
         runs: the study's runs in any order, with whatever else its experiment holds.
         metric: one of `RANKING_METRICS`.
         baseline: the normalization that deltas are taken against; the study's own if None.
+        grades: which test images the runs are right about, by the metric's epoch; without them the
+            intervals know the seeds' noise alone.
+        rules: how verdicts are made; the defaults if None.
 
     Raises:
         UsageError: an unknown metric, or a baseline that is not a normalization of the study.
@@ -62,6 +75,8 @@ def build_leaderboard(
         for cell in cells:
             outcomes[cell.recipe.normalization].append(_outcome(cell, runs_of.get(cell.id, ()), metric))
         rows.append(Row(label, _scores(outcomes, baseline)))
+    rules = rules or Rules()
+    rows = with_comparisons(rows, baseline, grades, rules)
     known = {cell.id for cell in study.cells}
     strangers = sum(run.status == "FINISHED" for key, found in runs_of.items() if key not in known for run in found)
     return Leaderboard(
@@ -72,7 +87,9 @@ def build_leaderboard(
         baseline=baseline,
         settings=settings,
         rows=tuple(rows),
-        summaries={setting: _summary(setting, rows) for setting in settings},
+        summaries={setting: summarize(setting, rows, baseline) for setting in settings},
+        ranks=rank_over_datasets(rows, settings),
+        rules=rules,
         notes=notes_on(study.name, rows, metric, baseline, strangers),
     )
 
@@ -124,7 +141,14 @@ def _outcome(cell: Cell, runs: Sequence[RunRecord], metric: str) -> Outcome:
         run_id=run.run_id if run else None,
         test_images=int(images) if images.isdecimal() else None,
         finished_runs=sum(other.status == "FINISHED" for other in runs),
+        conditions=conditions_of(run) if run else {},
+        optimism=_optimism(run) if state == "measured" and run else None,
     )
+
+
+def _optimism(run: RunRecord) -> float | None:
+    best, last = run.metrics.get("best_acc"), run.metrics.get("last_acc")
+    return best - last if best is not None and last is not None else None
 
 
 def _scores(outcomes: Mapping[str, Sequence[Outcome]], baseline: str) -> dict[str, Score]:
@@ -152,14 +176,3 @@ def _scores(outcomes: Mapping[str, Sequence[Outcome]], baseline: str) -> dict[st
             is_second=places.get(setting) == 2,
         )
     return scores
-
-
-def _summary(setting: str, rows: Sequence[Row]) -> Summary:
-    ranks = [rank for row in rows if row.is_complete and (rank := row.scores[setting].rank) is not None]
-    deltas = [delta.mean for row in rows if (delta := row.scores[setting].delta) is not None]
-    return Summary(
-        average_rank=statistics.mean(ranks) if ranks else None,
-        rank_rows=len(ranks),
-        mean_delta=statistics.mean(deltas) if deltas else None,
-        delta_rows=len(deltas),
-    )

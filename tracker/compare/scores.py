@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from tracker.compare.comparison import Comparison, Rules
+from tracker.significance.pooled import PooledEffect
+from tracker.significance.ranks import RankComparison
+from tracker.significance.verdicts import Verdict
 from tracker.study.recipe import Scalar
 
 State = Literal["measured", "unmeasured", "running", "stopped", "failed", "missing"]
@@ -34,6 +38,8 @@ class Outcome:
         run_id: the run that counts; without a finished one, the newest; None if it never ran.
         test_images: how many images the value is the mean of, where the run says so.
         finished_runs: how many runs finished with this content; the newest of them counts.
+        conditions: what the run says of the conditions it was made under, by tag.
+        optimism: best_acc - last_acc of the run: what choosing the epoch on the test split adds.
     """
 
     cell_id: str
@@ -44,6 +50,8 @@ class Outcome:
     run_id: str | None
     test_images: int | None
     finished_runs: int
+    conditions: Mapping[str, str]
+    optimism: float | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Score:
         rank: by mean among the row's settings that have one, 1 is best, ties share the average.
         is_best: highest mean of the row; ties are all best.
         is_second: exactly one setting of the row has a higher mean.
+        comparison: with the baseline, where there is a delta.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -88,6 +97,7 @@ class Score:
     rank: float | None
     is_best: bool
     is_second: bool
+    comparison: Comparison | None = None
 
     @cached_property
     def values(self) -> dict[int, float]:
@@ -143,17 +153,30 @@ class Row:
 class Summary:
     """One setting over the whole table.
 
+    Rows are not independent where they share a dataset; `effect` and the counts are over rows all the same.
+
     Args:
         average_rank: over the complete rows, None if there is none.
         rank_rows: how many rows those are.
         mean_delta: mean over rows of the row's delta; None for the baseline, or if no row has one.
         delta_rows: how many rows those are.
+        wins, ties, losses: rows with a delta above, at and below 0.
+        verdicts: how many rows have each verdict; those with none are left out.
+        effect: the mean effect over rows with its interval, rows being a sample of such rows; None for
+            fewer than two rows whose noise is known.
+        optimism: mean over measured cells of best_acc - last_acc; None where runs do not have both.
     """
 
     average_rank: float | None
     rank_rows: int
     mean_delta: float | None
     delta_rows: int
+    wins: int
+    ties: int
+    losses: int
+    verdicts: Mapping[Verdict, int]
+    effect: PooledEffect | None
+    optimism: float | None
 
 
 @dataclass(frozen=True)
@@ -169,6 +192,8 @@ class Leaderboard:
         settings: the normalizations, in the study's order.
         rows: in the order of the grid.
         summaries: by setting.
+        ranks: the settings ranked over datasets; None where no dataset has all of them.
+        rules: by which verdicts were made.
         notes: sentences that a reader must know beside the numbers.
     """
 
@@ -180,6 +205,8 @@ class Leaderboard:
     settings: tuple[str, ...]
     rows: tuple[Row, ...]
     summaries: Mapping[str, Summary]
+    ranks: RankComparison | None
+    rules: Rules
     notes: tuple[str, ...]
 
     @property

@@ -72,6 +72,11 @@ class Home:
         return self.root / "work"
 
     @property
+    def cache(self) -> Path:
+        """What can be made again at any time: predictions of runs, as a comparison last read them."""
+        return self.root / "cache"
+
+    @property
     def server(self) -> Path:
         """The local MLflow server's record, log and lock."""
         return self.root / "server"

@@ -93,6 +93,9 @@ class Recipe(Frozen):
 
 
 RECIPE_KEYS = tuple(Recipe.model_fields)
+PROTOCOL = 1
+"""Raised when the program makes something else of a recipe than before, as after a mended bug: runs of different
+protocols are not compared. New behaviour that a user chooses gets a new key instead."""
 Scalar = str | int | float | bool | None
 
 

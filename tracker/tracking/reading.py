@@ -49,6 +49,7 @@ class RunRecord:
         start_time: milliseconds since 1970.
         end_time: None while it runs; one that goes on shows where it was last ended.
         key: the same for all attempts that continued it; "" in runs that others made.
+        artifact_uri: where its files are, in MLflow's words.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class RunRecord:
     start_time: int
     end_time: int | None
     key: str = ""
+    artifact_uri: str = ""
 
 
 def studies(uri: str) -> list[StudyRecord]:
@@ -187,4 +189,5 @@ def run_record(run: Run) -> RunRecord:
         start_time=run.info.start_time,
         end_time=run.info.end_time,
         key=run.data.tags.get(KEY_TAG, ""),
+        artifact_uri=run.info.artifact_uri,
     )

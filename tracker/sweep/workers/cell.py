@@ -19,7 +19,7 @@ from tracker.figures.curve import learning_curve
 from tracker.study.errors import Stopped
 from tracker.study.faults import reach
 from tracker.study.home import Home, replacing
-from tracker.study.recipe import DatasetSpec, Recipe
+from tracker.study.recipe import PROTOCOL, DatasetSpec, Recipe
 from tracker.study.study import Cell
 from tracker.sweep.sources import cell_source, checkpoint_facts
 from tracker.sweep.workers.durable import DurableState, Keeping, Origin
@@ -205,6 +205,7 @@ def _describe(
 ) -> None:
     """Tag the run with what it is trained on, and name its dataset."""
     tags = {
+        "tracker.protocol": str(PROTOCOL),
         "dataset.fingerprint": images.fingerprint,
         "source.fingerprint": source.fingerprint,
         "tracker.train_images": str(len(data.train)),
