@@ -12,7 +12,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tracker.figures.style import INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, write_png
+from tracker.figures.files import write_png
+from tracker.figures.style import INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE
 
 PRINTED_CLASSES = 20
 """Up to this many classes every count is printed."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tracker.figures.style import FAINT, INK, SMALL_SIZE, TITLE_SIZE, Look, dress, epoch_axis, write_png
+from tracker.figures.files import write_png
+from tracker.figures.style import FAINT, INK, SMALL_SIZE, TITLE_SIZE, Look, dress, epoch_axis
 
 SPLITS = {
     "train": Look("#56B4E9", (0, (5, 1)), "s"),

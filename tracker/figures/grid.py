@@ -8,22 +8,25 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from tracker.figures.files import write_figure
 from tracker.figures.style import (
-    FAINT,
-    INK,
-    SMALL_SIZE,
-    TEXT_SIZE,
-    TITLE_SIZE,
+    CHARACTERS_AN_INCH,
+    PAGE_WIDTH,
     Look,
     dress,
     epoch_axis,
+    head,
+    legend_below,
+    legend_handle,
     looks_of,
-    write_png,
+    say,
+    wrapped,
 )
 
-PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.5
+PANEL_WIDTH, PANEL_HEIGHT, LEAST_PANEL_WIDTH = 3.4, 2.5, 2.2
+"""Panels get narrower to fit the page, down to the least; more of them make a wider picture."""
+
 MARKERS = 6
 """Markers a line; their places differ by setting, so that lines on top of each other show both."""
 
@@ -33,7 +36,7 @@ Curves = Mapping[tuple[str, str], Mapping[str, Sequence[Sequence[float]]]]
 
 def history_grid(
     curves: Curves, path: Path, rows: Sequence[str], columns: Sequence[str], settings: Sequence[str], title: str
-) -> None:
+) -> list[Path]:
     """Draw a grid of panels, accuracy by epoch, one line a setting: the mean over its replicates.
 
     Where a setting has several replicates a band reaches from the lowest to the highest of them.
@@ -41,18 +44,20 @@ def history_grid(
 
     Args:
         curves: the histories; a panel or a setting may be absent.
-        path: where the PNG goes.
+        path: as `write_figure` reads it.
         rows: labels of the rows, top to bottom; the reference study has its models there.
         columns: labels of the columns, left to right; there, its datasets.
         settings: the lines, in the order of the legend.
         title: says which study, which metric.
 
-    Writes: `path`.
+    Returns:
+        What was written.
     """
+    panel_width = min(PANEL_WIDTH, max((PAGE_WIDTH - 0.6) / max(len(columns), 1), LEAST_PANEL_WIDTH))
     figure = Figure(
-        figsize=(max(PANEL_WIDTH * len(columns) + 0.6, 6.5), PANEL_HEIGHT * len(rows) + 1.3), layout="constrained"
+        figsize=(max(panel_width * len(columns) + 0.6, 6.5), PANEL_HEIGHT * len(rows) + 1.3), layout="constrained"
     )
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK, x=0.01, ha="left", parse_math=False)
+    head(figure, title)
     looks = looks_of(settings)
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col", sharey="col")
     replicates = 1
@@ -60,9 +65,9 @@ def history_grid(
         panel = curves.get((rows[row], columns[column]), {})
         dress(
             axes,
-            title=columns[column] if row == 0 else "",
+            title=wrapped(columns[column], int(panel_width * CHARACTERS_AN_INCH)) if row == 0 else "",
             x="epoch" if row == len(rows) - 1 else "",
-            y=f"{rows[row]}\naccuracy (%)" if column == 0 else "",
+            y=f"{wrapped(rows[row], int(PANEL_HEIGHT * CHARACTERS_AN_INCH))}\naccuracy (%)" if column == 0 else "",
         )
         epoch_axis(axes)
         for place, setting in enumerate(settings):
@@ -71,16 +76,10 @@ def history_grid(
             if histories:
                 _band(axes, histories, looks[setting], offset=place / len(settings))
         if not axes.lines:
-            axes.text(
-                0.5, 0.5, "no finished run", transform=axes.transAxes, ha="center", color=FAINT, fontsize=TEXT_SIZE
-            )
-    handles = [_handle(setting, look) for setting, look in looks.items()]
+            say(axes, "no finished run")
     band = f"mean of up to {replicates} seeds; band: lowest to highest" if replicates > 1 else "one seed"
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(settings), frameon=False, fontsize=TEXT_SIZE, title=band,
-        title_fontsize=SMALL_SIZE, handlelength=3.5,
-    )  # fmt: skip
-    write_png(figure, path)
+    legend_below(figure, [legend_handle(*named) for named in looks.items()], title=band, length=3.5)
+    return write_figure(figure, path)
 
 
 def _band(axes: Axes, histories: Sequence[Sequence[float]], look: Look, offset: float) -> None:
@@ -96,7 +95,3 @@ def _band(axes: Axes, histories: Sequence[Sequence[float]], look: Look, offset: 
     if len(histories) > 1:
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         axes.fill_between(range(epochs), low, high, color=look.color, alpha=0.15, linewidth=0)
-
-
-def _handle(setting: str, look: Look) -> Line2D:
-    return Line2D([], [], color=look.color, linestyle=look.dashes, marker=look.marker, markersize=5, label=setting)

@@ -1,24 +1,29 @@
-"""How every picture looks: sizes, colours that colour-blind readers can tell apart, and how files are written.
+"""How every picture looks: sizes, and colours that colour-blind readers can tell apart.
 
 Figures are built on matplotlib's object interface: no pyplot, no state of the process, so threads
-may draw at once. Text is never read as a formula: a class may be called `$5`.
+may draw at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tracker.study.home import replacing
+PAGE_WIDTH = 9.375
+"""Inches: 900 pixels in a browser, where a point of text is 1.33 pixels."""
 
-DPI = 120
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 12.0, 10.0, 8.5
+CHARACTERS_AN_INCH, SMALL_CHARACTERS_AN_INCH, TITLE_CHARACTERS_AN_INCH = 11.5, 14.5, 10.2
+"""Of text, of small text and of titles, on average and a little below, so that lines fit."""
+
 INK, FAINT = "#222222", "#9a9a9a"
 
 
@@ -55,15 +60,6 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     return {name: LOOKS.get(name) or free[name] for name in names}
 
 
-def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; equal content gives equal bytes on one machine: no date, no version.
-
-    Writes: `path`, with its folder.
-    """
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-
-
 def epoch_axis(axes: Axes) -> None:
     """Tick whole epochs only, at round numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
@@ -81,3 +77,76 @@ def dress(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
+
+
+def head(figure: Figure, title: str) -> float:
+    """Put a title over the whole picture, at the left, and return how many inches it takes."""
+    text = wrapped(title, int(figure.get_figwidth() * TITLE_CHARACTERS_AN_INCH))
+    figure.suptitle(text, fontsize=TITLE_SIZE, color=INK, x=0.01, ha="left")
+    return 0.2 * lines_in(text) + 0.1
+
+
+def foot(figure: Figure, caption: str) -> float:
+    """Put a caption under the whole picture, at the left, and return how many inches it takes."""
+    text = wrapped(caption, int(figure.get_figwidth() * SMALL_CHARACTERS_AN_INCH))
+    figure.supxlabel(text, fontsize=SMALL_SIZE, color=INK, x=0.01, ha="left")
+    return 0.15 * lines_in(text) + 0.1
+
+
+def say_only(title: str, sentence: str, width: float = PAGE_WIDTH) -> Figure:
+    """Return a small picture that says why there is nothing to draw."""
+    figure = Figure(layout="constrained")
+    figure.set_size_inches(width, 0.9)
+    figure.set_size_inches(width, 0.9 + head(figure, title))
+    axes = figure.subplots()
+    bare(axes)
+    say(axes, wrapped(sentence, int(width * CHARACTERS_AN_INCH)))
+    return figure
+
+
+def lines_in(text: str) -> int:
+    """Count the lines of a text."""
+    return text.count("\n") + 1
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break text into lines of at most `width` characters; a longer word is broken, never cut."""
+    return textwrap.fill(text, max(width, 1))
+
+
+def points(difference: float) -> str:
+    """Print a difference of two fractions in points, with its sign; 0.00 has none."""
+    told = f"{100 * difference:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return told if told.strip("+0.\N{MINUS SIGN}") else "0.00"
+
+
+def legend_handle(name: str, look: Look, line: bool = True) -> Line2D:
+    """Return what a legend shows for a look, with its line or as a marker alone."""
+    dashes = look.dashes if line else "none"
+    return Line2D([], [], color=look.color, linestyle=dashes, marker=look.marker, markersize=5, label=name)
+
+
+def legend_below(figure: Figure, handles: Iterable[Artist], title: str = "", length: float = 2.0) -> None:
+    """Put a legend under everything else, in as many columns as the names leave room for."""
+    shown = list(handles)
+    lengths = [len(str(handle.get_label())) + 5 + 2 * length for handle in shown]
+    room = figure.get_figwidth() * CHARACTERS_AN_INCH
+    columns = max(len(shown), 1)
+    while columns > 1 and sum(max(lengths[place::columns]) for place in range(columns)) > room:
+        columns -= 1
+    figure.legend(
+        handles=[handle for place in range(columns) for handle in shown[place::columns]],  # filled column by column
+        loc="outside lower center", ncols=columns, frameon=False,
+        fontsize=TEXT_SIZE, title=title or None, title_fontsize=SMALL_SIZE, handlelength=length,
+    )  # fmt: skip
+
+
+def say(axes: Axes, sentence: str) -> None:
+    """Say in the middle of a panel why there is nothing in it."""
+    axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", color=FAINT, fontsize=TEXT_SIZE)
+
+
+def bare(axes: Axes) -> None:
+    """Take everything off a panel but what is drawn in it."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
