@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tracker.study.metrics import METRICS, RANKING_METRICS, SELECTION
+from tracker.study.metrics import METRICS, RANKING_METRICS, SELECTION, SHIFT_METRICS
 
-UNITS = {"nats", "fraction", "1", "s", "images/s", "epoch"}
+UNITS = {"nats", "fraction", "1", "s", "images/s", "epoch", "source SD"}
 
 
 def test_names_units_and_meanings() -> None:
     """Every metric stands under its name, has a known unit, and says in a sentence what it is."""
-    assert len(METRICS) == 14
+    assert len(METRICS) == 18
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.unit in UNITS
@@ -40,3 +40,10 @@ def test_every_ranking_metric_names_its_rule() -> None:
         assert (METRICS[name].unit, METRICS[name].scope) == ("fraction", "run")
     assert "optimistic" in SELECTION["best_acc"]
     assert "validation" in SELECTION["selected_acc"]
+
+
+def test_shifts_are_numbers_of_the_run_in_one_unit() -> None:
+    """Every shift, and nothing else, is measured in deviations of the source, once a run."""
+    assert {name for name, metric in METRICS.items() if metric.unit == "source SD"} == set(SHIFT_METRICS)
+    assert all(METRICS[name].scope == "run" for name in SHIFT_METRICS)
+    assert len(SHIFT_METRICS) == 4

@@ -12,8 +12,8 @@ class Metric:
 
     Args:
         name: the key in MLflow.
-        unit: "fraction" for accuracies (percent only where printed), "nats", "s", "images/s", "epoch"
-            or "1" for a number without unit.
+        unit: "fraction" for accuracies (percent only where printed), "nats", "s", "images/s", "epoch",
+            "source SD" (standard deviations of what the source was fed) or "1" for a number without unit.
         scope: logged once an epoch (step = epoch, counted from 0) or once a run.
         meaning: one sentence; for an accuracy of a run it names the rule that picked the epoch.
     """
@@ -43,11 +43,23 @@ METRICS: dict[str, Metric] = {
         Metric("selected_acc", "fraction", "run", "Test accuracy at the epoch of the best validation accuracy; "
                "needs val_fraction > 0."),
         Metric("selected_epoch", "epoch", "run", "The epoch of selected_acc, counted from 0; the first of equals."),
+        Metric("shift_mean", "source SD", "run", "Distance of the input's mean from that of what the source was fed, "
+               "mean over channels; like every shift of the untrained network, and none for random weights."),
+        Metric("shift_std", "source SD", "run", "Distance of the input's standard deviation from the source's, "
+               "mean over channels."),
+        Metric("shift_wasserstein", "source SD", "run", "Distance of the input's pixels from the source's as whole "
+               "distributions (1-Wasserstein), mean over channels; the tag tracker.shift_reference says what is known "
+               "of the source's."),
+        Metric("shift_activations", "source SD", "run", "Distance of the first convolution's output from what its "
+               "BatchNorm recorded in pre-training, mean over channels; only where a BatchNorm follows it."),
     )
 }  # fmt: skip
 
 RANKING_METRICS = ("best_acc", "last_acc", "selected_acc")
 """What a leaderboard can be made of."""
+
+SHIFT_METRICS = ("shift_mean", "shift_std", "shift_wasserstein", "shift_activations")
+"""How far the network's input is from what its source was trained on; logged with a cell's first epoch."""
 
 SELECTION = {
     "best_acc": "best epoch, chosen on the test split (optimistic)",

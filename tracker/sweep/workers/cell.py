@@ -30,6 +30,7 @@ from tracker.vision.checkpoint import save_checkpoint
 from tracker.vision.datasets import open_dataset
 from tracker.vision.images import ImageSet
 from tracker.vision.models import Classifier
+from tracker.vision.shift import ShiftMeter
 from tracker.vision.sources import Source
 
 ARTIFACTS = {
@@ -72,7 +73,7 @@ class Outcome:
 
 
 class Workbench:
-    """What a worker keeps between cells: opened image sets, their copies on the device, loaded sources."""
+    """What a worker keeps between cells: opened image sets, their copies on the device, loaded sources, shifts."""
 
     def __init__(self, home: Home, device: torch.device, weights_dir: Path | None) -> None:
         self.home = home
@@ -81,6 +82,7 @@ class Workbench:
         self._images: dict[str, ImageSet] = {}
         self._data: tuple[tuple[object, ...], TrialData] | None = None
         self._source: tuple[tuple[object, ...], Source] | None = None
+        self.shifts = ShiftMeter(home)
 
     def images(self, name: str, spec: DatasetSpec) -> ImageSet:
         """Open a dataset once."""
@@ -157,7 +159,11 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
     data = bench.data(cell, images)
     _describe(run, recipe, images, source, data, attempt.micro_batches)
 
-    classifier = build_classifier(recipe, images, source).to(bench.device)
+    classifier = build_classifier(recipe, images, source)
+    shift = bench.shifts.measure(recipe, cell.dataset, images, source, classifier)
+    if shift is not None:
+        run.set_tags({"tracker.shift_reference": shift.known})
+    classifier.to(bench.device)
     optimizer = build_optimizer(recipe, classifier)
     identity = {"cell": cell.id, "dataset": images.fingerprint, "source": source.fingerprint}
     with DurableState(attempt.keeping, identity, attempt.number, attempt.last_epoch, classifier, optimizer) as kept:
@@ -175,6 +181,8 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
                 micro_batches=attempt.micro_batches,
             ):
                 state.add(result, classifier, time.time_ns() // 1_000_000)
+                if result.epoch == 0 and shift is not None:  # in the history, so that an heir logs it with its old time
+                    state.history[0][1].update(shift.metrics())
                 state.seconds = earlier_seconds + time.monotonic() - started
                 kept.keep(partial(_tell_epoch, run, attempt, result, *state.history[-1]))
         except Stopped:
@@ -258,7 +266,7 @@ def _store_files(
             place / "confusion_matrix.png",
             title=f"{cell.name}\nepoch {chosen.best_epoch}, best on the test split",
         )
-        curves = {name: [metrics[name] for _, metrics in state.history] for name in state.history[0][1]}
+        curves = {name: [metrics[name] for _, metrics in state.history] for name in state.history[-1][1]}
         learning_curve(curves, place / "learning_curve.png", title=cell.name, best_epoch=chosen.best_epoch)
         for name, where in ARTIFACTS.items():
             if (place / name).exists():
