@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tracker.study.changes import changed
+from tracker.study.changes import carried_on, changed
 from tracker.study.load import EXPERIMENTS, load_study, parse_study
 from tracker.study.recipe import RECIPE_KEYS
 from tracker.study.study import Study
@@ -144,11 +144,16 @@ def test_the_order_of_axes_and_values_decides_nothing(pair: tuple[Study, Study],
         (make({"dataset": "own"}), make({"dataset": "own"}, datasets={"own": {"path": "/elsewhere"}})),
         (make(), make(datasets={"own": {"image_size": 64}}, sources={"other": {"epochs": 9}})),
         (make(), make(sources={"low": {"seed": 0}})),
+        (make(), make(more_seeds={"resnet18/high/pretrain": [3]}, looks=2)),
+        (make(more_seeds={"resnet18/high/pretrain": [3]}, looks=2), make()),
+        (make(more_seeds={"resnet18/high/pretrain": [3]}), make(axes={"seed": [3]})),
+        (make(axes={"flip": [True]}, more_seeds={"resnet18/high/flip=True/pretrain": [3]}), make(axes={"seed": [3]})),
     ],
     ids=[
         *("longer axis", "shorter and reordered axis", "another axis altogether", "recipe and axis change places"),
         *("new axis", "axis gone", "axis of a default", "new model", "defaults spelled out", "question and device"),
         *("baseline", "path", "what is not used", "a source's default spelled out"),
+        *("further seeds", "no further seeds", "a further seed on the axis", "a further seed makes an axis"),
     ],
 )
 def test_what_is_no_change(old: Study, new: Study) -> None:
@@ -217,6 +222,74 @@ def test_what_is_no_change(old: Study, new: Study) -> None:
 def test_how_a_change_is_named(old: Study, new: Study, lines: list[str]) -> None:
     """A line says what stood in the file and what stands there now, recipe first, then datasets and sources."""
     assert changed(old, new) == lines
+
+
+def test_a_changed_recipe_of_further_seeds_alone_is_found() -> None:
+    """Where the seeds that both have are further ones in one of them, their cells are counterparts too."""
+    old = make({"epochs": 4}, more_seeds={"resnet18/high/pretrain": [3]})
+    assert changed(old, make({"epochs": 8}, axes={"seed": [3]})) == ["recipe.epochs: 4 -> 8"]
+
+
+GROWN = {"resnet18/high/pretrain": [3, 4], "resnet18/high/minmax": [4]}
+AXES = {"normalization": ["pretrain", "minmax"], "seed": [1, 2]}
+
+
+def test_a_file_does_not_lose_what_the_study_has_grown_by() -> None:
+    """The unchanged file is carried on to the very study that is stored, as often as it is swept."""
+    stored = make(axes=AXES, more_seeds=GROWN, looks=3)
+    again = carried_on(stored, make(axes=AXES))
+    assert again == stored and again.document() == stored.document()
+    assert carried_on(again, make(axes=AXES)) == stored
+    assert carried_on(make(axes=AXES), make(axes=AXES)) == make(axes=AXES)
+
+
+@pytest.mark.parametrize(
+    ("axes", "more_seeds"),
+    [
+        ({**AXES, "seed": [1, 2, 3]}, {"resnet18/high/pretrain": (4,), "resnet18/high/minmax": (4,)}),
+        ({**AXES, "seed": [1, 2, 3, 4]}, {}),
+        ({**AXES, "normalization": ["pretrain"]}, {"resnet18/high/pretrain": (3, 4)}),
+        ({**AXES, "epochs": [100]},
+         {"resnet18/high/epochs=100/pretrain": (3, 4), "resnet18/high/epochs=100/minmax": (4,)}),
+        ({**AXES, "flip": [False, True], "lr": [0.001]},
+         {"resnet18/high/flip=True/lr=0.001/pretrain": (3, 4), "resnet18/high/flip=True/lr=0.001/minmax": (4,)}),
+    ],
+    ids=["longer axis of seeds", "all seeds on the axis", "fewer settings", "axis of a default", "new axes"],
+)  # fmt: skip
+def test_further_seeds_go_with_their_configuration(axes: dict[str, Any], more_seeds: dict[str, Any]) -> None:
+    """They are found by content, whatever the configuration is called now; what the axis has is no further seed."""
+    stored = make(axes=AXES, more_seeds=GROWN, looks=2)
+    again = carried_on(stored, make(axes=axes))
+    assert again.more_seeds == more_seeds
+    assert again == parse_study(json.loads(json.dumps(again.document())), file="again")
+    left = {cell.id for cell in stored.cells} - {cell.id for cell in again.cells}
+    assert bool(left) == (axes["normalization"] == ["pretrain"])
+
+
+def test_a_study_that_has_grown_by_hand_is_looked_at_anew() -> None:
+    """Cells that were not there make the next look another one; fewer cells, or the same again, do not."""
+    stored = make(axes=AXES, more_seeds=GROWN, looks=2)
+    more = carried_on(stored, make(axes={**AXES, "normalization": ["pretrain", "minmax", "instance"]}))
+    assert more.looks == 3
+    assert carried_on(more, make(axes={**AXES, "normalization": ["pretrain", "minmax", "instance"]})).looks == 3
+    assert carried_on(stored, make(axes={**AXES, "normalization": ["pretrain", "minmax"], "seed": [1]})).looks == 2
+    never = make(axes=AXES)
+    assert carried_on(never, make(axes={**AXES, "seed": [1, 2, 3]})).looks == 0
+
+
+def test_another_recipe_begins_anew() -> None:
+    """Nothing of a study is carried into one that has no cell in common with it."""
+    new = make({"epochs": 4}, axes=AXES)
+    assert carried_on(make(axes=AXES, more_seeds=GROWN, looks=2), new) == new
+
+
+def test_further_seeds_of_a_file_are_kept_beside_the_stored_ones() -> None:
+    """A file may have further seeds of its own; none stands twice."""
+    stored = make(axes=AXES, more_seeds=GROWN, looks=1)
+    new = make(axes=AXES, more_seeds={"resnet18/high/minmax": [7, 4]})
+    again = carried_on(stored, new)
+    assert again.more_seeds == {"resnet18/high/pretrain": (3, 4), "resnet18/high/minmax": (7, 4)}
+    assert again.looks == 2
 
 
 def test_a_source_that_left_the_study_is_named_whole() -> None:

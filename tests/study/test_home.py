@@ -28,7 +28,7 @@ def test_everything_lies_under_the_root(home: Home) -> None:
     """Every path of a home is inside it, and no two are the same."""
     names = [name for name, member in vars(Home).items() if isinstance(member, property)]
     paths = [getattr(home, name) for name in names]
-    assert len(names) == len(set(paths)) == 9
+    assert len(names) == len(set(paths)) == 10
     assert all(path.parent == home.root for path in paths)
 
 

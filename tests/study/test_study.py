@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tracker.study.load import EXPERIMENTS, load_study, parse_study
 from tracker.study.recipe import RECIPE_KEYS
-from tracker.study.study import Cell, Study, content_id
+from tracker.study.study import Cell, Study, content_id, first_by_configuration
 
 OWN = {"own": {"kind": "folder", "path": "/data/own", "image_size": 32}, "few": {"kind": "digits", "classes": [1, 2]}}
 MINE = {"mine": {"dataset": "few", "epochs": 2, "lr": 1}}
@@ -57,7 +57,10 @@ def only(study: Study) -> Cell:
 
 @st.composite
 def studies(draw: st.DrawFn) -> Study:
-    """Any study: some keys in the recipe, one to four as axes of one or two values, the others left out."""
+    """Any study: some keys in the recipe, one to four as axes of one or two values, the others left out.
+
+    Some have further seeds in a configuration or two, and were looked at.
+    """
     axes = draw(st.lists(st.sampled_from(RECIPE_KEYS), min_size=1, max_size=4, unique=True))
     recipe = draw(st.lists(st.sampled_from([key for key in RECIPE_KEYS if key not in axes]), unique=True))
     chosen = {
@@ -68,7 +71,13 @@ def studies(draw: st.DrawFn) -> Study:
         chosen["seed"] = draw(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5, unique=True))
     if "lr" in held:
         held["lr"] = draw(st.floats(1e-12, 100))
-    return make_study(held, chosen)
+    study = make_study(held, chosen)
+    names = draw(st.lists(st.sampled_from(sorted(first_by_configuration(study.grid))), max_size=2, unique=True))
+    there = {cell.recipe.seed for cell in study.grid}
+    further = st.lists(st.integers(0, 2**63 - 1).filter(lambda seed: seed not in there), min_size=1, unique=True)
+    return study.with_fields(
+        more_seeds={name: tuple(draw(further)) for name in names}, looks=draw(st.integers(0, 3)) if names else 0
+    )
 
 
 def test_the_grid_is_the_product_last_axis_fastest() -> None:
@@ -100,6 +109,42 @@ def test_names_are_readable_and_tell_cells_apart() -> None:
     assert names[0] == "resnet18/digits/epochs=1/full/pretrain/seed=1"
     assert len(set(names)) == len(names) == 16
     assert only(make_study({}, {"flip": [False]})).name == "resnet18/digits/flip=False/pretrain/seed=223"
+
+
+def test_further_seeds_follow_the_grid() -> None:
+    """Cells of the grid come first and stay what they are; then the further ones, by configuration, then as written."""
+    axes = {"tune": ["full", "head"], "normalization": ["pretrain", "minmax"], "seed": [1, 2]}
+    more_seeds = {"resnet18/digits/head/minmax": [9, 4], "resnet18/digits/full/pretrain": [3]}
+    plain, grown = make_study({}, axes), make_study({}, axes, more_seeds=more_seeds)
+    assert grown.cells[:8] == grown.grid == plain.cells
+    further = [
+        "resnet18/digits/full/pretrain/seed=3", "resnet18/digits/head/minmax/seed=9",
+        "resnet18/digits/head/minmax/seed=4",
+    ]  # fmt: skip
+    assert [cell.name for cell in grown.cells[8:]] == further
+    assert [tuple(cell.point) for cell in grown.cells] == [tuple(axes)] * 11
+    longer = {cell.name: cell.id for cell in make_study({}, {**axes, "seed": [1, 2, 3, 4, 9]}).cells}
+    assert [cell.id for cell in grown.cells[8:]] == [longer[name] for name in further]
+
+
+def test_further_seeds_make_an_axis_where_there_is_none() -> None:
+    """A study whose recipe holds the seed grows as well: every point says its seed then, and ids stay."""
+    axes = {"normalization": ["pretrain", "minmax"]}
+    plain = make_study({"seed": 5}, axes)
+    grown = make_study({"seed": 5}, axes, more_seeds={"resnet18/digits/minmax": [6]})
+    assert [cell.id for cell in grown.cells[:2]] == [cell.id for cell in plain.cells]
+    assert [cell.point["seed"] for cell in grown.cells] == [5, 5, 6]
+    assert all("seed" not in cell.point for cell in plain.cells)
+    assert len({cell.configuration for cell in grown.cells}) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(studies())
+def test_names_of_configurations_are_keys(study: Study) -> None:
+    """Two cells have one name of a configuration exactly if they are replicates."""
+    by_name = {cell.configuration_name: cell.configuration for cell in study.cells}
+    assert len(by_name) == len({cell.configuration for cell in study.cells})
+    assert all(by_name[cell.configuration_name] == cell.configuration for cell in study.cells)
 
 
 @pytest.mark.parametrize("key", RECIPE_KEYS)
@@ -211,7 +256,8 @@ def test_a_document_reads_back_as_the_same_study(study: Study) -> None:
 @settings(max_examples=60, deadline=None)
 @given(studies(), st.randoms(use_true_random=False))
 def test_ids_do_not_depend_on_the_order_of_axes(study: Study, random: Any) -> None:
-    """Axes and their values in any order make the same cells."""
+    """Axes and their values in any order make the same cells; names, and so the keys of further seeds, follow them."""
+    study = study.with_fields(more_seeds={})
     document = json.loads(json.dumps(study.document()))
     axes = [(key, random.sample(values, len(values))) for key, values in document["axes"].items()]
     random.shuffle(axes)
@@ -223,7 +269,7 @@ def test_ids_do_not_depend_on_the_order_of_axes(study: Study, random: Any) -> No
 @given(studies(), st.sampled_from(RECIPE_KEYS))
 def test_changing_any_key_changes_every_id(study: Study, key: str) -> None:
     """A changed recipe never mixes with old results: no cell keeps its id."""
-    document = json.loads(json.dumps(study.document()))
+    document = json.loads(json.dumps(study.with_fields(more_seeds={}).document()))
     cell = study.cells[-1]
     value = next(value for value in TWO_VALUES[key] if value != getattr(cell.recipe, key))
     if key == "weights" and cell.recipe.source != "torchvision":

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel
 
 from tracker.study.recipe import RECIPE_KEYS, Recipe, Scalar
-from tracker.study.study import Cell, Study
+from tracker.study.study import REPLICATE_AXIS, Cell, Study, first_by_configuration
 
 CONTENT_KEYS = ("model", "dataset", "source")
 """Axes that choose what else goes into a cell's identity; any other axis adds its own value and nothing more."""
+
+SOME_SEED = 0
+"""Any one would do: two configurations are the same if their cells of it are."""
 
 Line = tuple[tuple[int, str, int], str]
 """A difference, after what puts it in order: section, name in it, number of the key."""
@@ -37,6 +41,40 @@ def changed(old: Study, new: Study) -> list[str]:
     return [found[order] for order in sorted(found)]
 
 
+def carried_on(old: Study, new: Study) -> Study:
+    """Give a study's new definition the further seeds and the looks of the old one, which its file knows nothing of.
+
+    A configuration keeps its further seeds if it is still there with the same content, under
+    whatever name. Where cells come in that the old definition did not have, what is seen next is
+    another look.
+    """
+    before = {cell.id for cell in old.cells}
+    if before.isdisjoint(cell.id for cell in new.cells):
+        return new
+    seeds_of = {
+        _content_but_seed(cell): old.more_seeds[name]
+        for name, cell in first_by_configuration(old.grid).items()
+        if name in old.more_seeds
+    }
+    more_seeds = {}
+    for name, cell in first_by_configuration(new.grid).items():
+        own = new.more_seeds.get(name, ())
+        there = {*new.axes.get(REPLICATE_AXIS, (cell.recipe.seed,)), *own}
+        kept = [seed for seed in seeds_of.get(_content_but_seed(cell), ()) if seed not in there]
+        if own or kept:
+            more_seeds[name] = (*own, *kept)
+    grown = new.with_fields(more_seeds=more_seeds)
+    looks = old.looks
+    if looks and not before.issuperset(cell.id for cell in grown.cells):
+        looks += 1
+    return grown.with_fields(looks=max(looks, new.looks))
+
+
+def _content_but_seed(cell: Cell) -> str:
+    """Return a hash that replicates share with each other, and with no other cell of any definition."""
+    return cell.replicate(SOME_SEED).id
+
+
 def _shared_axes(old: Study, new: Study) -> dict[str, tuple[Scalar, ...]]:
     """Return the values that both studies have on each axis of either, few enough to make every kind of difference.
 
@@ -45,25 +83,29 @@ def _shared_axes(old: Study, new: Study) -> dict[str, tuple[Scalar, ...]]:
     """
     shared = {}
     for key in RECIPE_KEYS:
-        if key in old.axes or key in new.axes:
+        if _varies(old, key) or _varies(new, key):
             values = set(_values(new, key))
             both = tuple(value for value in _values(old, key) if value in values)
             shared[key] = both if key in CONTENT_KEYS else both[:1]
     return shared
 
 
+def _varies(study: Study, key: str) -> bool:
+    """Say whether a recipe key is an axis of the study, in effect."""
+    return key in study.axes or (key == REPLICATE_AXIS and bool(study.more_seeds))
+
+
 def _values(study: Study, key: str) -> tuple[Scalar, ...]:
-    """Return the values a recipe key takes in a study: its axis, or the one it is held at."""
+    """Return the values a recipe key takes in a study: its axis, or the one it is held at, and further seeds."""
     default = Recipe.model_fields[key].default
-    return study.axes[key] if key in study.axes else (study.recipe.get(key, default),)
+    values = study.axes[key] if key in study.axes else (study.recipe.get(key, default),)
+    return (*values, *chain(*study.more_seeds.values())) if key == REPLICATE_AXIS else values
 
 
 def _narrowed(study: Study, axes: Mapping[str, tuple[Scalar, ...]]) -> Study:
     """Return the study with these axes in place of its own."""
     recipe = {key: value for key, value in study.recipe.items() if key not in axes}
-    # Not `model_copy`, which would copy the cells made already.
-    kept = {name: getattr(study, name) for name in Study.model_fields}
-    return Study(**{**kept, "recipe": recipe, "axes": dict(axes)})
+    return study.with_fields(recipe=recipe, axes=dict(axes), more_seeds={})
 
 
 def _differences(old: Study, before: Cell, new: Study, after: Cell) -> Iterator[Line]:

@@ -23,7 +23,7 @@ from tracker.study.recipe import (
     Scalar,
     normalization_names,
 )
-from tracker.study.study import Study
+from tracker.study.study import REPLICATE_AXIS, Study, first_by_configuration
 from tracker.study.yamlfile import FLOAT_AS_TEXT, read_yaml
 
 MAX_CELLS = 1_000_000
@@ -105,7 +105,7 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
         if key not in RECIPE_KEYS:
             section = "recipe" if key in recipe else "axes"
             raise StudyError(file, f"{section}.{key}", "is not a recipe key", _near(key, RECIPE_KEYS))
-    clean_axes = {key: _axis_values(file, key, values) for key, values in axes.items()}
+    clean_axes = {key: _values(file, f"axes.{key}", key, values) for key, values in axes.items()}
     for key in clean_axes:
         if key in recipe:
             raise StudyError(file, f"axes.{key}", "stands in the recipe too", "one of the two")
@@ -113,7 +113,10 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
     missing = [k for k, f in Recipe.model_fields.items() if f.is_required() and k not in recipe and k not in axes]
     if missing:
         raise StudyError(file, f"recipe.{missing[0]}", "is missing: give it in `recipe` or as an axis")
-    if (cells := math.prod(map(len, clean_axes.values()))) > MAX_CELLS:
+    more_seeds = _mapping(file, "more_seeds", plain.get("more_seeds"), ["names of configurations, each with seeds"])
+    plain["more_seeds"] = {k: _values(file, f"more_seeds.{k}", REPLICATE_AXIS, v) for k, v in more_seeds.items()}
+    cells = math.prod(map(len, clean_axes.values())) + sum(map(len, plain["more_seeds"].values()))
+    if cells > MAX_CELLS:
         raise StudyError(file, "axes", f"make {cells:,} cells", f"at most {MAX_CELLS:,}")
     plain["datasets"] = _datasets(file, plain.get("datasets"), folder)
     plain["sources"] = _mapping(file, "sources", plain.get("sources"), ["names, each with recipe keys"])
@@ -122,6 +125,7 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
     except ValidationError as error:
         raise _explain(file, error, Study) from None
     _check_references(file, study)
+    _check_more_seeds(file, study)
     return study
 
 
@@ -134,12 +138,12 @@ def _mapping(file: str, key: str, value: Any, accepted: Iterable[str]) -> dict[s
     return value
 
 
-def _axis_values(file: str, key: str, values: Any) -> tuple[Any, ...]:
-    where = f"axes.{key}"
+def _values(file: str, where: str, key: str, values: Any) -> tuple[Any, ...]:
+    """Check a list of values of one recipe key."""
     if not isinstance(values, (list, tuple)):
         raise StudyError(file, where, f"is {values!r}, not a list", f"[{values}]")
     if not values:
-        raise StudyError(file, where, "is an empty list, which makes an empty grid", "at least one value")
+        raise StudyError(file, where, "is an empty list, which makes no cell", "at least one value")
     clean = [_field(file, f"{where}[{number}]", key, value) for number, value in enumerate(values)]
     seen = set()
     for number, value in enumerate(clean):
@@ -197,6 +201,22 @@ def _check_references(file: str, study: Study) -> None:
     if study.baseline not in normalizations:
         problem = f"{study.baseline!r} is not a normalization of this study"
         raise StudyError(file, "baseline", problem, _near(study.baseline, normalizations))
+
+
+def _check_more_seeds(file: str, study: Study) -> None:
+    """Further seeds are of configurations that the grid has, and new to it."""
+    if not study.more_seeds:
+        return
+    known = first_by_configuration(study.grid)
+    there = study.axes.get(REPLICATE_AXIS) or (next(iter(known.values())).recipe.seed,)
+    for name, seeds in study.more_seeds.items():
+        where = f"more_seeds.{name}"
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or list(known)[:3]
+            raise StudyError(file, where, "is not a configuration of the grid", f"names such as {', '.join(near)}")
+        for number, seed in enumerate(seeds):
+            if seed in there:
+                raise StudyError(file, f"{where}[{number}]", f"{seed} is a seed of the grid", "further ones")
 
 
 def _values_of(study: Study, key: str) -> dict[str, Scalar]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -75,19 +75,37 @@ class Cell:
         return tuple((axis, value) for axis, value in self.point.items() if axis != REPLICATE_AXIS)
 
     @property
-    def name(self) -> str:
-        """A readable name that sorts well: `resnet18/cifar10/pretrain/seed=223`."""
+    def configuration_name(self) -> str:
+        """The configuration in a word, equal for replicates: `resnet18/cifar10/pretrain`."""
         recipe = self.recipe
         others = [axis for axis in self.point if axis not in ("model", "dataset", "normalization", REPLICATE_AXIS)]
         parts = [recipe.model, recipe.dataset]
         parts += [value if isinstance(value := self.point[axis], str) else f"{axis}={value}" for axis in others]
-        return "/".join([*parts, recipe.normalization, f"seed={recipe.seed}"])
+        return "/".join([*parts, recipe.normalization])
+
+    @property
+    def name(self) -> str:
+        """A readable name that sorts well: `resnet18/cifar10/pretrain/seed=223`."""
+        return f"{self.configuration_name}/{REPLICATE_AXIS}={self.recipe.seed}"
+
+    def replicate(self, seed: int) -> Cell:
+        """Return the cell of the same configuration with another seed."""
+        recipe = self.recipe.model_copy(update={REPLICATE_AXIS: seed})
+        return replace(self, recipe=recipe, point={**self.point, REPLICATE_AXIS: seed})
 
 
 def content_id(content: Any) -> str:
     """Return 12 hex digits of the SHA-256 of canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def first_by_configuration(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Return the first cell of each configuration, by the configuration's name."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.configuration_name, cell)
+    return found
 
 
 class Study(Frozen):
@@ -102,6 +120,17 @@ class Study(Frozen):
     datasets: dict[Name, DatasetSpec] = Field(default_factory=dict, description="datasets beyond the built-in ones")
     sources: dict[Name, dict[str, Scalar]] = Field(
         default_factory=dict, description="networks to pre-train first: recipe keys, `dataset` among them"
+    )
+    more_seeds: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict,
+        description="further seeds of single configurations, by name (`resnet18/digits/pretrain`): what "
+        "`sweep --until-decided` adds",
+    )
+    looks: int = Field(
+        0,
+        ge=0,
+        description="which look at its results the next one is, of those that decide on more seeds: the later, the "
+        "stricter; 0 for a study that they never grew",
     )
 
     def dataset(self, name: str) -> DatasetSpec:
@@ -124,8 +153,8 @@ class Study(Frozen):
         return Recipe(**{**keys, **self.sources[name]})  # type: ignore[arg-type]
 
     @cached_property
-    def cells(self) -> tuple[Cell, ...]:
-        """The grid, last axis fastest."""
+    def grid(self) -> tuple[Cell, ...]:
+        """The product of the axes, last axis fastest."""
         cells = []
         for values in itertools.product(*self.axes.values()):
             point = dict(zip(self.axes, values, strict=True))
@@ -141,6 +170,27 @@ class Study(Frozen):
                 )
             )
         return tuple(cells)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The grid, then the further seeds, configuration by configuration in the grid's order."""
+        if not self.more_seeds:
+            return self.grid
+        grid = self.grid
+        if REPLICATE_AXIS not in self.axes:  # from now on there is one, in effect: every point says its seed
+            grid = tuple(cell.replicate(cell.recipe.seed) for cell in grid)
+        further = [
+            cell.replicate(seed)
+            for name, cell in first_by_configuration(grid).items()
+            for seed in self.more_seeds.get(name, ())
+        ]
+        return (*grid, *further)
+
+    def with_fields(self, **fields: Any) -> Study:
+        """Return the study with other values of some fields."""
+        # Not `model_copy`, which would copy the cells made already.
+        kept = {name: getattr(self, name) for name in Study.model_fields}
+        return Study(**{**kept, **fields})
 
     def document(self) -> dict[str, Any]:
         """Return the study as plain JSON values; `Study(**...)` by way of `parse_study` reads it back."""
