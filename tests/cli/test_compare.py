@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -28,11 +29,29 @@ DOCUMENT = {
 }
 
 
+OVERLAPPING = {
+    "name": "again",
+    "question": "Does it come out again?",
+    "recipe": {"model": "resnet18", "dataset": "cifar10", "statistics": "published", "epochs": 30},
+    "axes": {"normalization": ["pretrain", "minmax"], "seed": [1, 2, 3]},
+}
+"""Two of its configurations are among the published results."""
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home with one study: three cells of four finished."""
+    """A home with two studies: one that can be set against the published results, and last, three cells of four."""
     home = Home(tmp_path_factory.mktemp("swept") / "mlruns")
     home.make(home.root)
+    study = parse_study(OVERLAPPING, file="again.yaml")
+    tracking = StudyTracking(database_uri(home), home, study)
+    tracking.open()
+    for cell in study.cells:
+        run = tracking.cell_run(cell, f"{cell.id}-a1", {"tracker.test_images": "10000"})
+        best = {"pretrain": 0.88, "minmax": 0.80}[cell.recipe.normalization] + 0.001 * cell.recipe.seed
+        run.log_metrics({"best_acc": best, "last_acc": 0.8})
+        run.finish("FINISHED")
+    tracking.finish("FINISHED")
     study = parse_study(DOCUMENT, file="tiny.yaml")
     tracking = StudyTracking(database_uri(home), home, study)
     tracking.open()
@@ -140,4 +159,119 @@ def test_choices_are_the_ones_there_are() -> None:
         for parameter in compare.params
         if isinstance(parameter.type, click.Choice)
     }
-    assert {name: tuple(values) for name, values in choices.items()} == {"metric": RANKING_METRICS, "form": FORMATS}
+    assert {name: tuple(values) for name, values in choices.items()} == {
+        "metric": RANKING_METRICS,
+        "form": FORMATS,
+        "against": ("published",),
+    }
+
+
+PUBLISHED_ALONE = """
+import json, sys
+from tracker.cli.main import main
+
+sys.argv = ["tracker", "compare", "--published"]
+try:
+    main()
+except SystemExit as ended:
+    json.dump({"code": ended.code, "modules": sorted({name.partition(".")[0] for name in sys.modules})}, sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_published_in_every_format(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--published is all there is on stdout; the formats for readers carry the judgement, CSV and LaTeX the table."""
+    monkeypatch.chdir(tmp_path)
+    assert run_command(monkeypatch, "--published", "--format", form) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "densenet161" in out
+    assert not any(line.endswith(" ") for line in out.splitlines())
+    told = form in ("table", "markdown", "json")
+    assert ("does not hold" in out) == told
+    if form == "json":
+        assert json.loads(out)["judgement"]["beyond"] == 0
+    if form == "csv":
+        assert len(list(csv.DictReader(StringIO(out)))) == 64
+    assert list(tmp_path.iterdir()) == [], "nothing is written: no home"
+
+
+def test_published_needs_no_home_and_nothing_heavy(tmp_path: Path) -> None:
+    """From an empty folder, in a process of its own: no home is made, and neither torch nor mlflow is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", PUBLISHED_ALONE], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    said = json.loads(done.stderr)
+    assert said["code"] in (0, None)
+    assert "Table 2" in done.stdout
+    heavy = {"torch", "torchvision", "mlflow", "optuna", "sqlalchemy", "pandas", "matplotlib", "sklearn"}
+    assert heavy & set(said["modules"]) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_published_against_another_baseline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The leaderboard's baseline can be chosen; the tables of the reference study stay."""
+    assert run_command(monkeypatch, "--published", "--baseline", "minmax") == 0
+    out = capfd.readouterr().out
+    assert "baseline minmax" in out
+    assert "Table 2: finetune against pretrain" in out
+
+
+def test_published_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """-o writes it like any leaderboard."""
+    target = tmp_path / "published.md"
+    assert run_command(monkeypatch, "--published", "--format", "markdown", "-o", str(target)) == 0
+    assert capfd.readouterr() == ("", f"wrote {target}\n")
+    assert "### Table 1" in target.read_text()
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "json"])
+def test_against_published(
+    form: str, swept: Home, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A study of a real store beside the published results: one cell within noise, one beyond, the recipe named."""
+    arguments = ["--study", "again", "--against", "published", "--format", form, "--home", str(swept.root)]
+    assert run_command(monkeypatch, *arguments) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    if form == "json":
+        found = json.loads(out)
+        assert [each["within"] for each in found["results"]] == [True, False]
+        assert found["results"][0]["difference"] == pytest.approx(0.882 - 0.8798)
+        assert found["departures"] == [{"key": "epochs", "ours": [30], "reference": 100}]
+    else:
+        assert "within noise" in out
+        assert "beyond noise" in out
+        assert "epochs 30 (reference 100)" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--published", "--study", "tiny"], "--published takes no --study"),
+        (["--published", "--against", "published"], "exclude each other"),
+        (["--published", "--metric", "last_acc"], "accepted: best_acc"),
+        (["--published", "--baseline", "none"], "accepted: finetune, pretrain, instance, minmax"),
+        (["--against", "published", "--metric", "last_acc"], "last_acc was not published"),
+        (["--against", "published", "--format", "csv"], "accepted: table, markdown, json"),
+        (["--against", "published", "--baseline", "minmax"], "takes no --baseline"),
+        (["--against", "ours"], "'published'"),
+        (["--against", "published"], "the reference study has: model densenet121"),
+    ],
+)
+def test_errors_beside_the_published_results(
+    arguments: list[str],
+    message: str,
+    swept: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What has no meaning there is wrong usage, exit 2; so is a study of which nothing was published."""
+    assert run_command(monkeypatch, *arguments, "--home", str(swept.root)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err

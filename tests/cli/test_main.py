@@ -18,7 +18,7 @@ import tracker.cli
 from tracker.cli import main as program
 from tracker.study.errors import DataMissing, PreflightError, StudyError, TrackerError, UsageError
 
-HELPERS = {"main", "options", "console", "progress"}
+HELPERS = {"main", "options", "console", "progress", "deciding"}
 """Modules of `tracker.cli` that hold no command."""
 
 RENDER_ALL_HELP = """
@@ -42,7 +42,8 @@ json.dump({"rendered": rendered, "modules": sorted(set(sys.modules) - before)}, 
 """
 
 WAIT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background
 from tracker.cli.main import cli, main
 
 @cli.command()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from tracker.compare.leaderboard import build_leaderboard
+from tracker.compare.published.results import published_results
 from tracker.compare.scores import Leaderboard
 from tracker.study.load import parse_study
 from tracker.study.study import Cell, Study
-from tracker.tracking.reading import RunRecord
+from tracker.tracking.records import RunRecord
 
 MakeRun = Callable[..., RunRecord]
 
@@ -28,6 +28,9 @@ REFERENCE = {
         "seed": [223],
     },
 }
+
+IMAGES = {"svhn": 26_032}
+"""Test images of the datasets that have not 10,000."""
 
 SMALL = {
     "name": "small",
@@ -60,7 +63,7 @@ def make_run() -> MakeRun:
             "status": status,
             "params": {},
             "metrics": measured,
-            "tags": {"tracker.test_images": "10000"},
+            "tags": {"tracker.test_images": str(IMAGES.get(cell.recipe.dataset, 10_000))},
             "start_time": start,
             "end_time": None if status == "RUNNING" else start + 1,
         }
@@ -84,7 +87,7 @@ def small() -> Study:
 @pytest.fixture(scope="session")
 def published() -> pd.DataFrame:
     """The 64 published results."""
-    table = pd.read_csv(Path(__file__).with_name("published-64.csv"), comment="#")
+    table = pd.DataFrame(published_results())
     assert len(table) == 64
     return table
 

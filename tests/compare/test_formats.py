@@ -154,21 +154,26 @@ def test_json_has_every_cell(gaps_board: Leaderboard) -> None:
     assert (content["schema"], content["metric"], content["baseline"]) == (1, "best_acc", "pretrain")
 
 
-def test_markdown_is_one_table(gaps_board: Leaderboard) -> None:
-    """Every line of the Markdown table has the same number of columns."""
-    lines = [line for line in render(gaps_board, "markdown").splitlines() if line.startswith("|")]
-    assert len(lines) == 6
+def test_markdown_columns_agree(gaps_board: Leaderboard) -> None:
+    """Every line of each of the two Markdown tables has the same number of columns."""
+    text, _, comparisons = render(gaps_board, "markdown").partition("**Differences")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 7
+    below = [line for line in comparisons.splitlines() if line.startswith("|")]
+    assert len(below) == 5
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in below} == {10}
     assert {line.count("|") for line in lines} == {7}
 
 
 def test_latex_columns_agree(gaps_board: Leaderboard) -> None:
-    """Every line between the rules has as many cells as the table declares columns, and braces are balanced."""
+    """Every line between a table's rules has as many cells as it declares columns, and braces are balanced."""
     text = render(gaps_board, "latex")
-    found = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
-    assert found is not None
-    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(lines) == 5
-    assert {line.count("&") + 1 for line in lines} == {len(found[1])}
+    tables = re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL)
+    assert len(tables) == 2
+    for (columns, body), rows in zip(tables, (6, 4), strict=True):
+        lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len(lines) == rows
+        assert {line.count("&") + 1 for line in lines} == {len(columns)}
     assert text.count("{") == text.count("}")
 
 

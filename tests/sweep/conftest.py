@@ -19,7 +19,8 @@ from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
-from tracker.tracking.reading import RunRecord, read_runs
+from tracker.tracking.reading import read_runs
+from tracker.tracking.records import RunRecord
 from tracker.tracking.server import database_uri
 
 STUDY = """

@@ -20,7 +20,7 @@ from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
 from tracker.tracking import server
 from tracker.tracking.ending import runs_by_key
-from tracker.tracking.reading import RunRecord
+from tracker.tracking.records import RunRecord
 from tracker.tracking.writing import StudyPlace, StudyTracking
 
 TIMES = ("epoch_seconds", "images_per_second")

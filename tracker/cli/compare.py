@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
 import click
 
 from tracker.cli.options import home_option, study_option
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 120
+"""Of a table in a file."""
 
 
 @click.command()
@@ -28,42 +38,116 @@ from tracker.cli.options import home_option, study_option
 @click.option(
     "--baseline", metavar="NORMALIZATION", help="What differences are taken against.  [default: the study's own]"
 )
+@click.option(
+    "--rope",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=0.3,
+    show_default=True,
+    metavar="POINTS",
+    help="Region of practical equivalence: a smaller difference is of no use.",
+)
+@click.option("--force", is_flag=True, help="Judge also runs of different code, data or source, and say so.")
+@click.option(
+    "--published", is_flag=True, help="The 64 published results of the reference study instead, judged claim by claim."
+)
+@click.option(
+    "--against",
+    type=click.Choice(["published"]),
+    help="The study's own results beside the published ones: are the differences within noise?",
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write to FILE, not to stdout.")
 @home_option
 def compare(
-    study_name: str | None, metric: str, form: str, baseline: str | None, output: str | None, home: str | None
+    study_name: str | None,
+    metric: str,
+    form: str,
+    baseline: str | None,
+    rope: float,
+    force: bool,
+    published: bool,
+    against: str | None,
+    output: str | None,
+    home: str | None,
 ) -> None:
     """Print a study's leaderboard: for each model and dataset the normalizations side by side.
 
     Without --study, the study swept last. Best and second are marked; mean and sample standard
-    deviation are over seeds; signed differences are to the baseline, paired by seed. A cell that
-    is missing, running or failed is shown as such, and the exit code is 0 even if all of them are.
+    deviation are over seeds; signed differences are to the baseline, paired by seed, each with its
+    95 % interval and a verdict: better, worse, equivalent, or undecided and how many further seeds
+    would decide. A cell that is missing, running or failed is shown as such, and the exit code is 0
+    even if all of them are. --published needs no study, no home and no server.
     """
-    from pathlib import Path
+    if published or against:
+        _check_published(study_name, metric, form, baseline, published, against)
+    if published:
+        from tracker.compare.comparison import Rules
+        from tracker.compare.published.pages import PublishedPage
 
-    from rich.console import Console
+        page = PublishedPage(baseline, Rules(rope=rope / 100, force=force))
+        _show(partial(page.text, form), page.view, form, output)
+        return
 
-    from tracker.compare.formats import render
-    from tracker.compare.report import leaderboard_of
-    from tracker.compare.terminal import LeaderboardView, terminal_text
-    from tracker.study.errors import TrackerError
-    from tracker.study.home import Home, replacing
+    from tracker.study.home import Home
     from tracker.study.load import load_study
     from tracker.tracking.server import reading_uri
 
     if study_name is not None and (study_name.endswith((".yaml", ".yml")) or "/" in study_name):
         study_name = load_study(study_name).name
-    board = leaderboard_of(reading_uri(Home.find(home)), study_name, metric, baseline)
+    place = Home.find(home)
+    if against:
+        from tracker.compare.published.pages import AgainstPage
+        from tracker.compare.published.reading import read_against
+
+        beside = AgainstPage(read_against(reading_uri(place), study_name))
+        _show(partial(beside.text, form), beside.view, form, output)
+        return
+
+    from tracker.compare.formats import render
+    from tracker.compare.outputs import leaderboard_of
+    from tracker.compare.terminal import LeaderboardView, terminal_text
+
+    board = leaderboard_of(*(reading_uri(place), place, study_name, metric, baseline), rope=rope / 100, force=force)
+    text = partial(terminal_text, board) if form == "table" else lambda _: render(board, form)
+    _show(text, lambda: LeaderboardView(board), form, output)
+
+
+def _check_published(
+    study_name: str | None, metric: str, form: str, baseline: str | None, published: bool, against: str | None
+) -> None:
+    """Refuse what has no meaning beside the published results."""
+    from tracker.study.errors import UsageError
+
+    if published and against:
+        raise UsageError("--published and --against exclude each other", "the one is the published results alone")
+    if published and study_name is not None:
+        raise UsageError(
+            "--published takes no --study", f"--study {study_name} --against published sets it beside them"
+        )
+    if metric != "best_acc":
+        raise UsageError(f"{metric} was not published", "accepted: best_acc")
+    if against and baseline is not None:
+        raise UsageError("--against published takes no --baseline", "differences are to the published results")
+    if against and form not in ("table", "markdown", "json"):
+        raise UsageError(f"--against published has no format {form!r}", "accepted: table, markdown, json")
+
+
+def _show(text: Callable[[int], str], view: Callable[[], RenderableType], form: str, output: str | None) -> None:
+    """Write a result to a file or to stdout, where a terminal gets its own view of a table."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from tracker.study.errors import TrackerError
+    from tracker.study.home import replacing
+
     if output is not None:
         try:
             with replacing(Path(output)) as temporary:
-                temporary.write_text(render(board, form), encoding="utf-8")
+                temporary.write_text(text(WIDTH), encoding="utf-8")
         except OSError as error:
             raise TrackerError(f"{output}: cannot be written: {error.strerror}") from error
         click.echo(f"wrote {output}", err=True)
     elif form == "table" and (console := Console()).is_terminal:
-        console.print(LeaderboardView(board))
-    elif form == "table":
-        click.echo(terminal_text(board, console.width), nl=False)
+        console.print(view())
     else:
-        click.echo(render(board, form), nl=False)
+        click.echo(text(console.width if form == "table" else WIDTH), nl=False)

@@ -12,6 +12,7 @@ from tracker.cli.compare import compare
 from tracker.cli.data import data
 from tracker.cli.doctor import doctor
 from tracker.cli.pretrain import pretrain
+from tracker.cli.report import report
 from tracker.cli.retry import retry
 from tracker.cli.server import server
 from tracker.cli.status import status
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for _command in (sweep, compare, status, retry, cancel, worker, ui, server, data, pretrain, doctor):
+for _command in (sweep, compare, report, status, retry, cancel, worker, ui, server, data, pretrain, doctor):
     cli.add_command(_command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,9 +23,12 @@ from tracker.cli.progress import shown
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tracker.cli.deciding import Deciding
+    from tracker.compare.scores import Leaderboard
     from tracker.study.home import Home
     from tracker.study.study import Study
     from tracker.sweep.options import SweepOptions
+    from tracker.sweep.run import Prepared
     from tracker.sweep.summary import Summary
 
 
@@ -70,6 +74,22 @@ class _Workers(click.ParamType["int | None"]):
     "--enroll-only", is_flag=True, help="Put the grid into the trial database for `tracker worker`; run nothing."
 )
 @click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Add the seeds that undecided comparisons need, and only those, until each is decided.",
+)
+@click.option(
+    "--max-seeds",
+    type=click.IntRange(2, 1_000),
+    metavar="N",
+    help="With --until-decided: seeds of one configuration at most.  [default: 20]",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["best_acc", "last_acc", "selected_acc"]),
+    help="With --until-decided: which accuracy is compared.  [default: best_acc]",
+)
+@click.option(
     "--executor",
     type=click.Choice(["local", "ray"]),
     default="local",
@@ -97,6 +117,9 @@ def sweep(
     resume: bool,
     replace: bool,
     enroll_only: bool,
+    until_decided: bool,
+    max_seeds: int | None,
+    metric: str | None,
     executor: Literal["local", "ray"],
     address: str | None,
     storage: str | None,
@@ -112,21 +135,29 @@ def sweep(
     \b
     tracker sweep --study quickstart
     tracker sweep --study quickstart --axis seed=1,2,3,4,5
+    tracker sweep --study quickstart --until-decided --max-seeds 12
     tracker sweep --study norm-test --set name=small --device cpu --limit-train 512 --set recipe.epochs=1
     tracker sweep --study norm-test --pause
     """
+    from tracker.cli.deciding import Deciding, stored_growth
     from tracker.study.home import Home
     from tracker.study.load import load_study
 
     if sum((dry_run, pause, enroll_only)) > 1 or (pause and resume):
         raise click.UsageError("--dry-run, --pause, --enroll-only and --resume exclude each other")
+    if until_decided and (pause or enroll_only):
+        raise click.UsageError("--until-decided does not go with --pause or --enroll-only")
+    if not until_decided and (max_seeds or metric):
+        raise click.UsageError("--max-seeds and --metric go with --until-decided")
     place = Home.find(home)
     if pause:
         _pause(study_name, place, storage)
         return
     limits = {"limit_train": limit_train, "limit_test": limit_test}
     settings += tuple(f"recipe.{key}={value}" for key, value in limits.items() if value is not None)
-    study = load_study(study_name, settings, axes)
+    say = partial(click.echo, err=True)
+    study = stored_growth(load_study(study_name, settings, axes), place, storage, replace, say)
+    deciding = Deciding(place, metric or "best_acc", max_seeds or 20, say) if until_decided else None
     from tracker.sweep.options import SweepOptions  # torch: after the study is known to be sound
 
     options = SweepOptions(
@@ -144,7 +175,7 @@ def sweep(
         _print_plan(study, place, options)
     else:
         _see_to_pause(study, place, storage, resume)
-        sys.exit(_run(study, place, options))
+        sys.exit(_run(study, place, options, deciding))
 
 
 def _pause(study_name: str, home: Home, storage: str | None) -> None:
@@ -189,9 +220,13 @@ def _print_plan(study: Study, home: Home, options: SweepOptions) -> None:
     stdout_console().print(describe_plan(plan, estimate, home))
 
 
-def _run(study: Study, home: Home, options: SweepOptions) -> int:
-    """Run the sweep, publish and print its leaderboard; return the exit code."""
+def _run(study: Study, home: Home, options: SweepOptions, deciding: Deciding | None) -> int:
+    """Run the sweep, round after round if comparisons are to be decided; print its leaderboard, return the exit code.
+
+    After each round the leaderboard is published.
+    """
     import signal
+    from dataclasses import replace
 
     from tracker.compare.publish import publish_leaderboard
     from tracker.compare.terminal import LeaderboardView
@@ -202,19 +237,32 @@ def _run(study: Study, home: Home, options: SweepOptions) -> int:
     messages = stderr_console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops as Ctrl-C does
     say = say_on(messages)
-    with shown(messages) as progress:
-        prepared = prepare_sweep(study, home, options, say=say, progress=progress)
-    boards = []
+    if deciding is not None:
+        study = deciding.begin(study)
+
+    def prepare() -> Prepared:
+        with shown(messages) as progress:
+            return prepare_sweep(study, home, options, say=say, progress=progress)
+
+    prepared = prepare()
+    boards: list[Leaderboard] = []
     with tracking_session(home, say) as uri:
-        summary = run_sweep(
-            *(prepared, home, uri, options),
-            console=messages,
-            publish=lambda tracking: boards.append(publish_leaderboard(tracking, home)),
-        )
+        while True:
+            summary = run_sweep(
+                *(prepared, home, uri, options),
+                console=messages,
+                publish=lambda tracking: boards.append(publish_leaderboard(tracking, home)),
+            )
+            if deciding is None or (grown := deciding.grow(study, uri, summary)) is None:
+                break
+            study, options = grown, replace(options, replace=False)
+            prepared = prepare()
     if options.workers == 0:
         return _tell_enrolled(summary, study, options)
-    for board in boards:
+    if board := (deciding and deciding.board) or (boards and boards[-1]):
         stdout_console().print(LeaderboardView(board))
+    if deciding is not None:
+        say(deciding.ending)
     return _tell_end(summary, study, home)
 
 

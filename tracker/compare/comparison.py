@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from tracker.significance.crossed import Noise
@@ -25,7 +25,7 @@ class Rules:
     Args:
         rope: differences below it are of no use, a fraction.
         look: how many times the study has been grown by what its comparisons said; 0 if never.
-        force: compare what the guard says cannot be compared.
+        force: judge also what the guard says cannot be compared.
     """
 
     rope: float = ROPE
@@ -36,6 +36,11 @@ class Rules:
     def alpha(self) -> float:
         """The share of tables with a false better or worse that is allowed at this look."""
         return level_at_look(self.look)
+
+    @property
+    def next_alpha(self) -> float:
+        """The same at the look that further seeds lead to: stricter in a study that grows."""
+        return level_at_look(self.look + 1) if self.look else self.alpha
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Comparison:
         noise: of the mean, None for one seed.
         verdict: better, worse, equivalent or undecided.
         further_seeds: how many more would decide, if mean and noise stay; None if decided or if none would.
-        obstacles: why the two cannot be compared; then the verdict is undecided, whatever the numbers.
+        obstacles: what the runs do not have in common.
+        blocked: whether that keeps them from being judged; then the verdict is undecided, whatever the numbers.
     """
 
     pairs: int
@@ -76,4 +82,5 @@ class Comparison:
     p_adjusted: float | None = None
     verdict: Verdict = "undecided"
     further_seeds: int | None = None
-    obstacles: tuple[str, ...] = field(default=())
+    obstacles: tuple[str, ...] = ()
+    blocked: bool = False

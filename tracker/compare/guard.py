@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracker.compare.scores import Outcome
-    from tracker.tracking.reading import RunRecord
+    from tracker.tracking.records import RunRecord
 
 CONDITIONS = {
     "tracker.protocol": "protocol of training",

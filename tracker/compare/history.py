@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.compare.leaderboard import counting_run, normalizations_of, rows_of
@@ -11,25 +12,45 @@ from tracker.figures.grid import history_grid
 from tracker.study.metrics import METRICS
 from tracker.study.recipe import Scalar
 from tracker.study.study import Study
-from tracker.tracking.reading import RunRecord, read_histories
+from tracker.tracking.reading import read_histories
+from tracker.tracking.records import RunRecord
 
 Panel = tuple[str, str]
 
 
-def draw_history(uri: str, study: Study, runs: Iterable[RunRecord], path: Path, metric: str = "test_acc") -> None:
-    """Draw a metric by epoch over a study's finished cells: rows models, columns datasets, one line a setting.
+@dataclass(frozen=True)
+class History:
+    """A metric by epoch over a study's finished cells, laid out as a grid of panels.
+
+    Args:
+        curves: by (row, column) and setting, one history a seed; a value an epoch from 0, fractions.
+        rows, columns: the grid's labels; models go down, datasets across.
+        settings: the lines.
+        title: names study and metric.
+    """
+
+    curves: Mapping[Panel, Mapping[str, Sequence[Sequence[float]]]]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    settings: tuple[str, ...]
+    title: str
+
+    def draw(self, path: Path) -> None:
+        """Draw the grid. Writes: `path`, by the rule of `tracker.figures.files`."""
+        history_grid(self.curves, path, self.rows, self.columns, self.settings, self.title)
+
+
+def read_history(uri: str, study: Study, runs: Iterable[RunRecord], metric: str = "test_acc") -> History:
+    """Read a metric's histories of a study's finished cells.
 
     Args:
         uri: where MLflow keeps the runs.
         study: the grid.
-        runs: the study's runs; of each cell the one that counts in the leaderboard is drawn.
-        path: where the PNG goes.
+        runs: the study's runs; of each cell the one that counts in the leaderboard is read.
         metric: one that is logged every epoch, an accuracy.
 
     Raises:
         TrackingError: MLflow does not answer.
-
-    Writes: `path`.
     """
     runs_of: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
@@ -47,7 +68,18 @@ def draw_history(uri: str, study: Study, runs: Iterable[RunRecord], path: Path, 
         curves[panel][setting].append([value for _, value in points])
     rows, columns = labels
     title = f"{study.name}, {metric}: {METRICS[metric].meaning.rstrip('.').lower()}, by epoch"
-    history_grid(curves, path, rows, columns, normalizations_of(study), title)
+    return History(curves, tuple(rows), tuple(columns), normalizations_of(study), title)
+
+
+def draw_history(uri: str, study: Study, runs: Iterable[RunRecord], path: Path, metric: str = "test_acc") -> None:
+    """Draw a metric by epoch over a study's finished cells: rows models, columns datasets, one line a setting.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+
+    Writes: `path`.
+    """
+    read_history(uri, study, runs, metric).draw(path)
 
 
 def _panels(study: Study) -> tuple[tuple[list[str], list[str]], list[Panel]]:

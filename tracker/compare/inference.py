@@ -78,7 +78,8 @@ class _Bench:
         strict: Interval | None
         if layout is not None:
             basis = "seeds and images" if noise is not None else "images"
-            interval, strict = (self._bootstrap(layout, noise, level) for level in (LEVEL, 1 - self._rules.alpha))
+            interval = self._bootstrap(layout, noise, LEVEL)
+            strict = self._bootstrap(layout, noise, 1 - self._rules.alpha) if self._rules.look else interval
         elif noise is not None:
             basis = "seeds"
             half = [noise.half_width(level) for level in (LEVEL, 1 - self._rules.alpha)]
@@ -87,6 +88,7 @@ class _Bench:
         else:
             interval = strict = _counts_interval(ours[0], theirs[0])
             basis = "counts" if interval is not None else "nothing"
+        found = tuple(obstacles([*ours, *theirs]))
         certain = noise is not None and (noise.variance() > 0 or known)
         comparison = Comparison(
             pairs=len(seeds),
@@ -100,32 +102,33 @@ class _Bench:
             z=_z(ours[0], theirs[0]) if len(seeds) == 1 else None,
             images=0 if layout is None else layout.shape[1],
             noise=noise,
-            obstacles=() if self._rules.force else tuple(obstacles([*ours, *theirs])),
+            obstacles=found,
+            blocked=bool(found) and not self._rules.force,
         )
         return comparison, strict
 
     def verdicts(self, compared: Mapping[Key, tuple[Comparison, Interval | None]]) -> dict[Key, Comparison]:
         """Adjust the p-values for the table they stand in, and judge."""
         rules = self._rules
-        tested = {key: c.p for key, (c, _) in compared.items() if c.p is not None and not c.obstacles}
+        tested = {key: c.p for key, (c, _) in compared.items() if c.p is not None and not c.blocked}
         adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
         settled = {}
         for key, (comparison, strict) in compared.items():
             p = adjusted.get(key)
-            if not comparison.obstacles:
+            if not comparison.blocked:
                 evidence = Evidence(comparison.mean, comparison.noise, strict, p)
                 comparison = replace(comparison, p_adjusted=p, verdict=judge(evidence, rules.rope, rules.alpha))
             settled[key] = comparison
-        undecided = sum(c.verdict == "undecided" and not c.obstacles for c in settled.values())
+        undecided = sum(c.verdict == "undecided" and not c.blocked for c in settled.values())
         return {key: self._with_need(comparison, undecided) for key, comparison in settled.items()}
 
     def _with_need(self, comparison: Comparison, undecided: int) -> Comparison:
-        if comparison.verdict != "undecided" or comparison.obstacles:
+        if comparison.verdict != "undecided" or comparison.blocked:
             return comparison
         rules = self._rules
         return replace(
             comparison,
-            further_seeds=further_seeds(comparison.mean, comparison.noise, rules.rope, rules.alpha, undecided),
+            further_seeds=further_seeds(comparison.mean, comparison.noise, rules.rope, rules.next_alpha, undecided),
         )
 
     def _layout(

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import re
 
+from tracker.compare.answer import limits
 from tracker.compare.scores import Leaderboard, Score
-from tracker.compare.wording import delta_text, footer, gaps_text, legend, percent, spread, subtitle, title
+from tracker.compare.wording import (
+    comparisons_legend,
+    comparisons_of,
+    comparisons_title,
+    delta_text,
+    footer,
+    gaps_text,
+    interval_text,
+    legend,
+    p_text,
+    percent,
+    points,
+    spread,
+    subtitle,
+    title,
+    verdict_text,
+)
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -42,9 +59,42 @@ def latex(board: Leaderboard) -> str:
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines.append(r"\par\smallskip\footnotesize")
     lines.append(rf"\textbf{{Best}} and \underline{{second}} of the row. {escape(legend(board))}")
-    lines += [escape(note) for note in board.notes]
+    lines += [escape(note) for note in (*limits(board), *board.notes)]
     lines.append(r"\end{table}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_comparisons(board)]) + "\n"
+
+
+def _comparisons(board: Leaderboard) -> list[str]:
+    """Render the comparisons as a table of their own."""
+    compared = comparisons_of(board)
+    if not compared:
+        return []
+    labels = board.label_keys
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(f'{title(board)}. {comparisons_title(board)}')}.}}",
+        rf"\begin{{tabular}}{{{'l' * (len(labels) + 1)}rrrrl}}",
+        r"\toprule",
+        " & ".join(map(escape, [*labels, "setting", "n", "delta", "95 % interval", "p", "verdict"])) + r" \\",
+        r"\midrule",
+    ]
+    above = compared[0][0]
+    for row, setting, comparison in compared:
+        if row is not above:
+            lines.append(r"\addlinespace")
+        above = row
+        cells = [*(escape(str(value)) for value in row.label.values()), escape(setting)]
+        cells += [
+            str(comparison.pairs),
+            _number(points(comparison.mean)),
+            _number(interval_text(comparison.interval).replace(" ", "")),
+            escape(p_text(comparison.p_adjusted)),
+            escape(verdict_text(comparison)),
+        ]
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip\footnotesize", escape(comparisons_legend(board))]
+    return [*lines, r"\end{table}"]
 
 
 def escape(text: str) -> str:

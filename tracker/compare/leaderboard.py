@@ -25,7 +25,7 @@ from tracker.study.recipe import Scalar
 from tracker.study.study import REPLICATE_AXIS, Cell, Study
 
 if TYPE_CHECKING:
-    from tracker.tracking.reading import RunRecord
+    from tracker.tracking.records import RunRecord
 
 STATES: dict[str, State] = {"RUNNING": "running", "SCHEDULED": "running", "KILLED": "stopped", "FAILED": "failed"}
 """What an unfinished run's MLflow status makes of its cell."""
@@ -59,7 +59,7 @@ def build_leaderboard(
     settings = normalizations_of(study)
     baseline = baseline or study.baseline
     if metric not in RANKING_METRICS:
-        raise UsageError(f"{metric!r} ranks nothing", f"accepted: {', '.join(RANKING_METRICS)}")
+        raise unknown_metric(metric)
     if baseline not in settings:
         raise UsageError(
             f"the baseline {baseline!r} is not a normalization of study {study.name}",
@@ -90,8 +90,14 @@ def build_leaderboard(
         summaries={setting: summarize(setting, rows, baseline) for setting in settings},
         ranks=rank_over_datasets(rows, settings),
         rules=rules,
+        swept_as=study.name,
         notes=notes_on(study.name, rows, metric, baseline, strangers),
     )
+
+
+def unknown_metric(metric: str) -> UsageError:
+    """Return the error that names what can be compared."""
+    return UsageError(f"{metric!r} ranks nothing", f"accepted: {', '.join(RANKING_METRICS)}")
 
 
 def normalizations_of(study: Study) -> tuple[str, ...]:

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tracker.compare.answer import answer, limits
+from tracker.compare.comparison import Comparison
 from tracker.compare.scores import Leaderboard, Score
-from tracker.compare.wording import delta_text, footer, gaps_text, legend, percent, spread, subtitle, title
+from tracker.compare.wording import (
+    comparisons_legend,
+    comparisons_of,
+    comparisons_title,
+    delta_text,
+    footer,
+    gaps_text,
+    interval_text,
+    legend,
+    p_text,
+    percent,
+    points,
+    spread,
+    subtitle,
+    title,
+    verdict_text,
+)
 
 
 def markdown(board: Leaderboard) -> str:
@@ -18,6 +36,10 @@ def markdown(board: Leaderboard) -> str:
         "",
         f"{subtitle(board)[0].upper()}{subtitle(board)[1:]}.",
         "",
+        *answer(board)[:1],
+        "",
+        *(f"- {sentence}" for sentence in answer(board)[1:]),
+        *([""] if len(answer(board)) > 1 else []),
         _line(header),
         _line([":--"] * len(labels) + ["--:"] * len(board.settings)),
         *(_line([*map(str, row.label.values()), *map(_cell, row.scores.values())]) for row in board.rows),
@@ -25,9 +47,45 @@ def markdown(board: Leaderboard) -> str:
         "",
         f"**Best** and <u>second</u> of the row. {legend(board)}",
     ]
-    if board.notes:
-        lines += ["", *(f"- {note}" for note in board.notes)]
+    lines += _comparisons(board)
+    if notes := [*limits(board), *board.notes]:
+        lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
+
+
+def _comparisons(board: Leaderboard) -> list[str]:
+    compared = comparisons_of(board)
+    if not compared:
+        return []
+    labels = board.label_keys
+    return [
+        "",
+        f"**{comparisons_title(board)}**",
+        "",
+        _line([*labels, "setting", "n", "delta", "95 % interval", "p", "verdict"]),
+        _line([":--"] * (len(labels) + 1) + ["--:"] * 4 + [":--"]),
+        *(
+            _line(
+                [
+                    *map(str, row.label.values()),
+                    setting,
+                    str(comparison.pairs),
+                    points(comparison.mean),
+                    interval_text(comparison.interval),
+                    p_text(comparison.p_adjusted),
+                    _verdict(comparison),
+                ]
+            )
+            for row, setting, comparison in compared
+        ),
+        "",
+        comparisons_legend(board),
+    ]
+
+
+def _verdict(comparison: Comparison) -> str:
+    text = verdict_text(comparison)
+    return text if comparison.verdict == "undecided" else f"**{text}**"
 
 
 def _cell(score: Score) -> str:

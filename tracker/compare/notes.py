@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.compare.scores import OPEN_STATES, Outcome, Row, State
+from tracker.compare.wording import counted
 
 LISTED = 8
 """Names told in one sentence before "and N more"; the JSON and CSV formats have all of them."""
@@ -41,12 +42,13 @@ def notes_on(study: str, rows: Sequence[Row], metric: str, baseline: str, strang
     notes += [_gap(state, outcomes, metric) for state in OPEN_STATES if state in states]
     if states.intersection(RUN_AGAIN):
         notes.append(f"`tracker sweep --study {study}` runs what is missing, stopped or failed, and nothing else.")
+    notes += _guarded(rows)
     notes += _unpaired(rows, baseline)
     incomplete = sum(not row.is_complete for row in rows)
     if incomplete and "measured" in states:
         verb = "is" if incomplete == 1 else "are"
         notes.append(
-            f"{incomplete} of {_count(len(rows), 'row')} {verb} not complete: best and second are provisional there, "
+            f"{incomplete} of {counted(len(rows), 'row')} {verb} not complete: best and second are provisional there, "
             "and the mean rank leaves such rows out."
         )
     if doubled := [o for o in outcomes if o.finished_runs > 1]:
@@ -54,7 +56,7 @@ def notes_on(study: str, rows: Sequence[Row], metric: str, baseline: str, strang
         notes.append(f"Finished more than once, the newest counts: {names}.")
     if strangers:
         verb = "is" if strangers == 1 else "are"
-        notes.append(f"{_count(strangers, 'finished run')} of other recipes {verb} not part of this table.")
+        notes.append(f"{counted(strangers, 'finished run')} of other recipes {verb} not part of this table.")
     return tuple(notes)
 
 
@@ -63,8 +65,25 @@ def _gap(state: State, outcomes: Sequence[Outcome], metric: str) -> str:
     listed = f"all of {len(outcomes)}" if len(names) == len(outcomes) > LISTED else _listed(names)
     if state == "unmeasured":
         cure = ", which needs val_fraction > 0 in the recipe" if metric == "selected_acc" else ""
-        return f"Finished without {metric}{cure}: {_count(len(names), 'cell')} ({listed})."
-    return f"{WORDS[state]}: {_count(len(names), 'cell')} ({listed})."
+        return f"Finished without {metric}{cure}: {counted(len(names), 'cell')} ({listed})."
+    return f"{WORDS[state]}: {counted(len(names), 'cell')} ({listed})."
+
+
+def _guarded(rows: Sequence[Row]) -> list[str]:
+    """Tell which comparisons the guard keeps from being judged, and which were forced."""
+    kept: list[str] = []
+    forced: list[str] = []
+    for row in rows:
+        for setting, score in row.scores.items():
+            if (comparison := score.comparison) is not None and comparison.obstacles:
+                line = f"{row.name}/{setting}: {', '.join(comparison.obstacles)}"
+                (kept if comparison.blocked else forced).append(line)
+    notes = []
+    if kept:
+        notes.append(f"Not compared, their runs differ in more than normalization (--force does): {_listed(kept)}.")
+    if forced:
+        notes.append(f"Compared by force, their runs differ in more than normalization: {_listed(forced)}.")
+    return notes
 
 
 def _unpaired(rows: Sequence[Row], baseline: str) -> list[str]:
@@ -78,7 +97,7 @@ def _unpaired(rows: Sequence[Row], baseline: str) -> list[str]:
             if score.delta is None:
                 none.append(f"{row.name}/{setting}")
             elif score.delta.n < max(score.n, seeds):
-                fewer.append(f"{row.name}/{setting} ({_count(score.delta.n, 'pair')})")
+                fewer.append(f"{row.name}/{setting} ({counted(score.delta.n, 'pair')})")
     notes = []
     if none:
         notes.append(f"No seed in common with {baseline}, so no delta: {_listed(none)}.")
@@ -90,7 +109,3 @@ def _unpaired(rows: Sequence[Row], baseline: str) -> list[str]:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:LISTED])
     return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

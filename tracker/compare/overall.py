@@ -12,6 +12,9 @@ from tracker.compare.scores import Row, Score, Summary
 from tracker.significance.pooled import PooledEffect, pool
 from tracker.significance.ranks import TIE_DIGITS, RankComparison, compare_ranks
 
+FEWEST_ROWS = 3
+"""Two rows give an interval with one degree of freedom, 13 standard errors to each side: it says nothing."""
+
 
 def summarize(setting: str, rows: Sequence[Row], baseline: str) -> Summary:
     """Sum a setting up over the rows of a table."""
@@ -28,7 +31,7 @@ def summarize(setting: str, rows: Sequence[Row], baseline: str) -> Summary:
         wins=sum(delta > 0 for delta in rounded),
         ties=sum(delta == 0 for delta in rounded),
         losses=sum(delta < 0 for delta in rounded),
-        verdicts=Counter(comparison.verdict for comparison in compared if not comparison.obstacles),
+        verdicts=dict(Counter(comparison.verdict for comparison in compared if not comparison.blocked)),
         effect=_effect(setting, rows, baseline),
         optimism=statistics.mean(optimism) if optimism else None,
     )
@@ -53,13 +56,13 @@ def _effect(setting: str, rows: Sequence[Row], baseline: str) -> PooledEffect | 
     effects, variances = [], []
     for row in rows:
         score = row.scores[setting]
-        if score.comparison is None or score.comparison.obstacles:
+        if score.comparison is None or score.comparison.blocked:
             continue
         variance = _variance(score, score.comparison, row.scores[baseline])
         if variance:
             effects.append(score.comparison.mean)
             variances.append(variance)
-    return pool(effects, variances)
+    return pool(effects, variances) if len(effects) >= FEWEST_ROWS else None
 
 
 def _variance(score: Score, comparison: Comparison, other: Score) -> float | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tracker.compare.grading import RULES, Graded
 from tracker.study.home import Home, replacing
 from tracker.tracking.files import read_files
-from tracker.tracking.reading import RunRecord
+from tracker.tracking.records import RunRecord
 
 STORED = "predictions/predictions.npz"
 MAX_IMAGES = 10_000_000
@@ -122,7 +122,7 @@ def _load(path: Path) -> dict[str, Grading]:
     """Return what is kept; nothing if the file is not there, is damaged, or is of another layout."""
     kept: dict[str, Grading] = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             table = json.loads(arrays["table"].tobytes())
             if table["layout"] != LAYOUT:
                 return {}
@@ -141,8 +141,3 @@ def _load(path: Path) -> dict[str, Grading]:
 
 def _unpacked(bits: NDArray[np.uint8], count: int) -> NDArray[np.bool_]:
     return np.unpackbits(bits, axis=1, count=count).astype(np.bool_)
-
-
-def counting(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the finished runs: those that can count in a leaderboard."""
-    return [run for run in runs if run.cell_id and run.status == "FINISHED"]

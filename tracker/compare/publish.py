@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tracker.compare.history import draw_history
-from tracker.compare.leaderboard import build_leaderboard
 from tracker.compare.markdown import markdown
-from tracker.compare.report import write_study_outputs
+from tracker.compare.outputs import judged_leaderboard, write_study_outputs
 from tracker.compare.scores import Leaderboard
 from tracker.study.home import Home
 from tracker.tracking.reading import read_runs
@@ -34,7 +33,7 @@ def publish_leaderboard(tracking: StudyTracking, home: Home) -> Leaderboard:
     metrics = [HEADLINE, "last_acc"]
     if any("selected_acc" in run.metrics for run in runs):
         metrics.append("selected_acc")
-    boards = [build_leaderboard(study, runs, metric) for metric in metrics]
+    boards = [judged_leaderboard(tracking.uri, home, study, runs, metric) for metric in metrics]
     with home.scratch("leaderboard") as folder:
         for path in write_study_outputs(boards, folder):
             tracking.log_file(path, "leaderboard")

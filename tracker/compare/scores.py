@@ -119,6 +119,12 @@ class Score:
         """Whether every seed is measured."""
         return self.n == self.expected
 
+    @property
+    def optimism(self) -> float | None:
+        """Mean of best_acc - last_acc over the measured seeds that have both."""
+        found = [outcome.optimism for outcome in self.outcomes if outcome.optimism is not None]
+        return statistics.mean(found) if found else None
+
     @cached_property
     def gaps(self) -> dict[State, int]:
         """How many cells are in each state that leaves a gap; states with none are left out."""
@@ -163,7 +169,7 @@ class Summary:
         wins, ties, losses: rows with a delta above, at and below 0.
         verdicts: how many rows have each verdict; those with none are left out.
         effect: the mean effect over rows with its interval, rows being a sample of such rows; None for
-            fewer than two rows whose noise is known.
+            fewer than three rows whose noise is known.
         optimism: mean over measured cells of best_acc - last_acc; None where runs do not have both.
     """
 
@@ -195,6 +201,7 @@ class Leaderboard:
         ranks: the settings ranked over datasets; None where no dataset has all of them.
         rules: by which verdicts were made.
         notes: sentences that a reader must know beside the numbers.
+        swept_as: the study that a hint to run more names.
     """
 
     study: str
@@ -208,6 +215,7 @@ class Leaderboard:
     ranks: RankComparison | None
     rules: Rules
     notes: tuple[str, ...]
+    swept_as: str
 
     @property
     def label_keys(self) -> tuple[str, ...]:

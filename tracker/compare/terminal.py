@@ -12,6 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from tracker.compare.answer import answer, limits
+from tracker.compare.differences import DifferencesView
 from tracker.compare.scores import Leaderboard, Row, Score
 from tracker.compare.wording import delta_text, footer, gaps_text, legend, percent, spread, subtitle, title
 
@@ -37,10 +39,15 @@ class LeaderboardView:
         yield Text(title(board), style="bold")
         yield Text(subtitle(board))
         yield Text()
+        for sentence in answer(board):
+            yield Text(sentence)
+        yield Text()
         yield fitting_layout(board, console, options)
         yield Text()
         yield Text(f"{BEST} best, {SECOND} second of the row. {legend(board)}", style=STYLE_BESIDE)
-        for note in board.notes:
+        yield DifferencesView(board)
+        yield Text()
+        for note in (*limits(board), *board.notes):
             line = Table.grid(padding=(0, 1))
             line.add_row("-", Text(note))
             yield line

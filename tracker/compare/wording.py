@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tracker.compare.scores import Leaderboard, Score
+from tracker.compare.comparison import Comparison, Interval
+from tracker.compare.scores import Leaderboard, Row, Score
 
 
 def percent(fraction: float) -> str:
@@ -28,6 +29,70 @@ def delta_text(score: Score) -> str:
     return points(score.delta.mean if score.delta else None)
 
 
+def interval_text(interval: Interval | None) -> str:
+    """Print an interval of a difference in points, `[-0.12, +0.50]`; nothing where there is none."""
+    return "" if interval is None else f"[{100 * interval[0]:+.2f}, {100 * interval[1]:+.2f}]"
+
+
+def p_text(p: float | None) -> str:
+    """Print a p-value, `0.031`, `<0.001`; nothing where there is none."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict_text(comparison: Comparison) -> str:
+    """Say what may be said: `better`, `equivalent`, `undecided, 4 more seeds`, ..."""
+    if comparison.blocked:
+        return "not comparable"
+    if comparison.verdict != "undecided":
+        return comparison.verdict
+    if comparison.pairs == 1:
+        return "undecided, one seed"
+    if comparison.further_seeds is None:
+        images = comparison.noise is not None and comparison.noise.from_images > 0
+        return "undecided, too few test images" if images else "undecided, over 1,000 seeds"
+    return f"undecided, {comparison.further_seeds} more seed{'s' * (comparison.further_seeds != 1)}"
+
+
+def record_text(wins: int, ties: int, losses: int) -> str:
+    """Print in how many rows a setting is above, at and below the baseline, `9-0-7`."""
+    return f"{wins}-{ties}-{losses}" if wins + ties + losses else ""
+
+
+def comparisons_of(board: Leaderboard) -> list[tuple[Row, str, Comparison]]:
+    """Return every comparison of a table: its row, its setting, and what may be said."""
+    return [
+        (row, setting, score.comparison)
+        for row in board.rows
+        for setting, score in row.scores.items()
+        if score.comparison is not None
+    ]
+
+
+def comparisons_title(board: Leaderboard) -> str:
+    """Head the table of comparisons."""
+    return f"Differences to {board.baseline} in points, with 95 % intervals"
+
+
+def comparisons_legend(board: Leaderboard) -> str:
+    """Explain the table of comparisons."""
+    compared = [comparison for _, _, comparison in comparisons_of(board)]
+    bases = {comparison.basis for comparison in compared}
+    parts = []
+    if "seeds and images" in bases:
+        parts.append("Intervals by a two-level bootstrap over seeds and test images.")
+    if "seeds" in bases:
+        parts.append("Where predictions are not stored, intervals know the noise of seeds alone.")
+    if bases & {"images", "counts"}:
+        parts.append("The interval of one seed is about two trained networks, not about their settings.")
+    if any(comparison.p_adjusted is not None for comparison in compared):
+        tests = sum(comparison.p_adjusted is not None for comparison in compared)
+        parts.append(f"p after Holm, over {tests} comparison{'s' * (tests != 1)}.")
+        parts.append(f"Equivalent: within {100 * board.rules.rope:g} points.")
+    if board.rules.look:
+        parts.append(f"Look {board.rules.look} at a growing study: verdicts at the level {board.rules.alpha:.2g}.")
+    return " ".join(parts)
+
+
 def gaps_text(score: Score) -> str:
     """Say what is open: `missing` where nothing is measured, `n=2, 1 failed` where something is; else nothing."""
     if not score.gaps:
@@ -45,8 +110,11 @@ def title(board: Leaderboard) -> str:
 
 def subtitle(board: Leaderboard) -> str:
     """Name the baseline and how many seeds stand behind each score."""
-    expected = max(score.expected for row in board.rows for score in row.scores.values())
-    seeds = f"n = {expected} seed{'s' * (expected != 1)}"
+    expected = {score.expected for row in board.rows for score in row.scores.values()}
+    fewest, most = min(expected), max(expected)
+    if fewest < most:
+        return f"baseline {board.baseline}; n = {fewest} to {most} seeds, as each needed"
+    seeds = f"n = {most} seed{'s' * (most != 1)}"
     return f"baseline {board.baseline}; {seeds}{'' if board.uniform_n else ' where nothing else is said'}"
 
 
@@ -55,16 +123,20 @@ def legend(board: Leaderboard) -> str:
     several = any(score.expected > 1 for row in board.rows for score in row.scores.values())
     value = "mean ± sample SD over seeds" if several else "one seed"
     text = f"Percent, {value}; signed: difference to {board.baseline} in points, paired by seed."
+    if any(summary.delta_rows for summary in board.summaries.values()):
+        text += " W-T-L: rows won, tied, lost."
+    if board.metric == "best_acc" and any(summary.optimism is not None for summary in board.summaries.values()):
+        text += " Optimism: best_acc - last_acc."
     ranked = board.summaries[board.baseline].rank_rows
     compared = _delta_rows(board)
     if compared == {ranked} and ranked:
-        return f"{text} Mean rank and mean delta over {_rows(ranked)}."
+        return f"{text} Mean rank and mean delta over {counted(ranked, 'row')}."
     if ranked:
-        text += f" Mean rank over {_rows(ranked)}."
+        text += f" Mean rank over {counted(ranked, 'row')}."
     if len(compared) > 1:
         text += " Mean delta over as many rows as the brackets say."
     elif compared and (count := compared.pop()):
-        text += f" Mean delta over {_rows(count)}."
+        text += f" Mean delta over {counted(count, 'row')}."
     return text
 
 
@@ -77,7 +149,10 @@ def footer(board: Leaderboard) -> list[tuple[str, dict[str, str]]]:
         name: points(each.mean_delta) + (f" ({each.delta_rows})" if several and each.delta_rows else "")
         for name, each in summaries
     }
-    lines = [("mean rank", ranks), ("mean delta", deltas)]
+    records = {name: record_text(each.wins, each.ties, each.losses) for name, each in summaries}
+    lines = [("mean rank", ranks), ("mean delta", deltas), ("W-T-L", records)]
+    if board.metric == "best_acc":
+        lines.append(("optimism", {name: points(each.optimism) for name, each in summaries}))
     return [(label, texts) for label, texts in lines if any(texts.values())]
 
 
@@ -85,5 +160,6 @@ def _delta_rows(board: Leaderboard) -> set[int]:
     return {summary.delta_rows for name, summary in board.summaries.items() if name != board.baseline}
 
 
-def _rows(count: int) -> str:
-    return f"{count} row{'s' * (count != 1)}"
+def counted(number: int, noun: str) -> str:
+    """Print a number with its noun: `1 row`, `1,024 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

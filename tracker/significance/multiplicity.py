@@ -22,7 +22,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def level_at_look(look: int, alpha: float = 0.05) -> float:
     """Return the level of the k-th look at a study that grows while it is undecided: alpha / (k (k + 1)).
 
-    They add up to alpha over any number of looks, so stopping at the first that decides does not
-    raise the share of false verdicts above alpha. Look 0 is a study that is not grown: alpha.
+    They add up to alpha over any number of looks, so growing a study until it is decided does not
+    raise the share of false verdicts above alpha. Look 0 is the only look at a study that is not
+    grown, with all of alpha: one that is grown after it has had alpha twice.
     """
     return alpha if look == 0 else alpha / (look * (look + 1))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
+
+from tracker.significance.crossed import EQUAL
 
 SMALLEST_SIGN_FLIP = 6
 """Fewer pairs cannot reach p = 0.05: the smallest two-sided p of n pairs is 2 / 2^n, at n = 5 0.0625."""
@@ -21,9 +22,9 @@ SEED = 20_180_614
 def t_interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
     """Return Student's interval of the mean over seeds; None for fewer than two, or if all are equal."""
     n = len(differences)
-    if n < 2 or (sd := float(np.std(differences, ddof=1))) == 0:
+    if n < 2 or np.ptp(differences) <= EQUAL:
         return None
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / n**0.5
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(differences, ddof=1)) / n**0.5
     mean = float(np.mean(differences))
     return mean - half, mean + half
 
@@ -52,7 +53,7 @@ def mcnemar(differences: NDArray[np.int8]) -> McNemar:
     Source: McNemar, Psychometrika 12 (1947), exact form.
     """
     gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    p = min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))
     return McNemar(gained, lost, p)
 
 
@@ -68,9 +69,10 @@ def sign_flip(differences: Sequence[float]) -> float | None:
     if n < SMALLEST_SIGN_FLIP:
         return None
     values = np.asarray(differences, dtype=np.float64)
-    observed = abs(values.sum()) * (1 - 1e-12)  # equal sums in another order are equal
+    # Equal sums in another order are equal. Rounding is of the size of the terms, not of a sum that may be near 0.
+    observed = abs(values.sum()) - 1e-12 * np.abs(values).sum()
     if n <= EXACT_SIGN_FLIP:
-        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=n)))  # (2^n, n)
+        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)  # (2^n, n)
         return float((np.abs(signs @ values) >= observed).mean())
     signs = np.random.default_rng([SEED, n]).choice((-1.0, 1.0), (RANDOM_FLIPS, n))
     return (int((np.abs(signs @ values) >= observed).sum()) + 1) / (RANDOM_FLIPS + 1)

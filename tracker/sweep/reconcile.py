@@ -19,7 +19,7 @@ from tracker.ledger.rows import CellRow
 from tracker.study.home import SCRATCH_NAME, Home
 from tracker.tracking.ending import end_run, open_runs, runs_by_key
 from tracker.tracking.journal import held_journals, left_journals
-from tracker.tracking.reading import RunRecord
+from tracker.tracking.records import RunRecord
 from tracker.tracking.replay import replay
 from tracker.tracking.writing import study_key
 

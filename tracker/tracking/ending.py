@@ -5,7 +5,8 @@ from __future__ import annotations
 from tracker.tracking.client import talking_to
 from tracker.tracking.delivery import ENDED_TAG
 from tracker.tracking.events import Status
-from tracker.tracking.reading import RunRecord, run_record, search_all
+from tracker.tracking.reading import run_record, search_all
+from tracker.tracking.records import RunRecord
 
 
 def open_runs(uri: str, study_name: str) -> list[RunRecord]:

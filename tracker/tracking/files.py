@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from tracker.tracking.artifacts import repository
-from tracker.tracking.client import short, talking_to
+from tracker.tracking.client import check_reachable, short, talking_to
 
 THREADS = 8
 MAX_BYTES = 256 << 20
@@ -42,13 +45,22 @@ def read_files(uri: str, runs: Iterable[tuple[str, str]], stored: str) -> dict[s
 
         def read(run: tuple[str, str]) -> tuple[str, bytes | None]:
             run_id, artifact_uri = run
-            folder = Path(scratch, run_id)
-            folder.mkdir()
             try:
-                path = Path(repository(uri, artifact_uri).download_artifacts(stored, str(folder)))
+                path = _fetched(repository(uri, artifact_uri), stored, Path(scratch, str(threading.get_ident())))
+                return run_id, path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
             except (MlflowException, OSError) as error:
                 log.debug("run %s has no %s: %s", run_id, stored, short(error))
                 return run_id, None
-            return run_id, path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
 
-        return {run_id: content for run_id, content in pool.map(read, runs) if content is not None}
+        contents = dict(pool.map(read, runs))
+    if None in contents.values():
+        check_reachable(uri)  # what a server that answers does not give is not there
+    return {run_id: content for run_id, content in contents.items() if content is not None}
+
+
+def _fetched(store: ArtifactRepository, stored: str, folder: Path) -> Path:
+    """Return where the file can be read: in place if the store is a folder here, else downloaded into `folder`."""
+    if isinstance(store, LocalArtifactRepository):
+        return Path(store.artifact_dir, stored)
+    folder.mkdir(exist_ok=True)
+    return Path(store.download_artifacts(stored, str(folder)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -13,56 +13,12 @@ from mlflow.entities import Run
 from tracker.study.errors import TrackingError
 from tracker.tracking.client import shown, talking_to
 from tracker.tracking.delivery import KEY_TAG
+from tracker.tracking.records import RunRecord, StudyRecord
 from tracker.tracking.writing import read_document
 
 PAGE = 1_000
 """MLflow gives at most so many runs at once and does not say that there are more, except by a token."""
 EXPERIMENTS_A_QUERY = 500
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """A study as it was last swept.
-
-    Args:
-        run_id: of the study's own run.
-        document: what `parse_study` makes the study of.
-        state: of that run: RUNNING, FINISHED, FAILED or KILLED.
-        swept_at: milliseconds since 1970.
-    """
-
-    name: str
-    experiment_id: str
-    run_id: str
-    document: dict[str, Any]
-    state: str
-    swept_at: int
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A cell's run.
-
-    Args:
-        status: RUNNING, FINISHED, FAILED or KILLED.
-        metrics: the latest value of each.
-        start_time: milliseconds since 1970.
-        end_time: None while it runs; one that goes on shows where it was last ended.
-        key: the same for all attempts that continued it; "" in runs that others made.
-        artifact_uri: where its files are, in MLflow's words.
-    """
-
-    run_id: str
-    name: str
-    cell_id: str
-    status: str
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    start_time: int
-    end_time: int | None
-    key: str = ""
-    artifact_uri: str = ""
 
 
 def studies(uri: str) -> list[StudyRecord]:
@@ -149,11 +105,28 @@ def search_all(client: MlflowClient, experiment_ids: list[str], query: str) -> I
     """Yield every run that fits the query, page by page."""
     token = None
     while True:
-        page = client.search_runs(experiment_ids, query, max_results=PAGE, page_token=token)
+        with _uncollected():
+            page = client.search_runs(experiment_ids, query, max_results=PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put garbage collection off.
+
+    MLflow makes 40 objects a run, all of which live on; looking through them again and again took
+    two thirds of the time (2,048 runs: 3.3 s of CPU with it, 1.2 s without).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _study(run: Run) -> StudyRecord:

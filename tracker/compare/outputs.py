@@ -5,28 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tracker.compare.comparison import Rules
 from tracker.compare.data import csv_text, json_list_text
-from tracker.compare.leaderboard import build_leaderboard
+from tracker.compare.grading import RULES
+from tracker.compare.leaderboard import build_leaderboard, unknown_metric
 from tracker.compare.markdown import markdown
+from tracker.compare.predictions import PredictionStore
 from tracker.compare.scores import Leaderboard
+from tracker.significance.verdicts import ROPE
 from tracker.study.errors import TrackingError
-from tracker.study.home import replacing
+from tracker.study.home import Home, replacing
 from tracker.study.load import parse_study
+from tracker.study.study import Study
 from tracker.tracking.reading import newest_study, read_runs, read_study
+from tracker.tracking.records import RunRecord
 
 
 def leaderboard_of(
-    uri: str, study_name: str | None = None, metric: str = "best_acc", baseline: str | None = None
+    uri: str,
+    home: Home,
+    study_name: str | None = None,
+    metric: str = "best_acc",
+    baseline: str | None = None,
+    *,
+    rope: float = ROPE,
+    force: bool = False,
 ) -> Leaderboard:
-    """Read a study and its runs from MLflow and compare its normalizations.
+    """Read a study, its runs and their predictions from MLflow and compare its normalizations.
 
     The grid is the study's definition as last swept, which its run in MLflow holds.
 
     Args:
         uri: where MLflow keeps the runs.
+        home: where predictions that were read are kept.
         study_name: the newest study if None.
         metric: one of `RANKING_METRICS`.
         baseline: the study's own if None.
+        rope: differences below it are of no use, a fraction.
+        force: judge also runs that were made under different conditions.
 
     Raises:
         TrackingError: MLflow does not answer, or holds no study, or not this one.
@@ -36,7 +52,32 @@ def leaderboard_of(
     if record is None:
         raise TrackingError(f"there is no study at {uri} yet", "tracker sweep --study quickstart")
     study = parse_study(record.document, file=f"study {record.name} at {uri}")
-    return build_leaderboard(study, read_runs(uri, record.name), metric, baseline)
+    return judged_leaderboard(uri, home, study, read_runs(uri, record.name), metric, baseline, rope=rope, force=force)
+
+
+def judged_leaderboard(
+    uri: str,
+    home: Home,
+    study: Study,
+    runs: Sequence[RunRecord],
+    metric: str = "best_acc",
+    baseline: str | None = None,
+    *,
+    rope: float = ROPE,
+    force: bool = False,
+) -> Leaderboard:
+    """Compare a study's normalizations by its runs and their stored predictions.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+        UsageError: an unknown metric or baseline.
+    """
+    if metric not in RULES:
+        raise unknown_metric(metric)
+    finished = [run for run in runs if run.cell_id and run.status == "FINISHED"]
+    grades = PredictionStore(uri, home, study.name).grades(finished, metric)
+    rules = Rules(rope=rope, look=study.looks, force=force)
+    return build_leaderboard(study, runs, metric, baseline, grades=grades, rules=rules)
 
 
 def write_study_outputs(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:

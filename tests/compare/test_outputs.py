@@ -12,7 +12,7 @@ from PIL import Image
 
 from tracker.compare.history import draw_history
 from tracker.compare.leaderboard import build_leaderboard
-from tracker.compare.report import leaderboard_of, write_study_outputs
+from tracker.compare.outputs import leaderboard_of, write_study_outputs
 from tracker.figures.style import LOOKS
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
@@ -26,10 +26,16 @@ ACCURACY = {"pretrain": 0.9, "finetune": 0.8, "minmax": 0.7}
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory, small: Study) -> Iterator[str]:
-    """A real MLflow store with the small study, all of its cells finished but one that failed."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Where the store of this file's tests lies."""
     home = Home(tmp_path_factory.mktemp("store") / "mlruns")
     home.make(home.root)
+    return home
+
+
+@pytest.fixture(scope="module")
+def uri(home: Home, small: Study) -> Iterator[str]:
+    """A real MLflow store with the small study, all of its cells finished but one that failed."""
     uri = database_uri(home)
     tracking = StudyTracking(uri, home, small)
     tracking.open()
@@ -44,9 +50,9 @@ def uri(tmp_path_factory: pytest.TempPathFactory, small: Study) -> Iterator[str]
     yield uri
 
 
-def test_leaderboard_from_a_real_store(uri: str, small: Study) -> None:
+def test_leaderboard_from_a_real_store(uri: str, small: Study, home: Home) -> None:
     """The newest study's leaderboard has every cell with its value, and the failed one as failed."""
-    board = leaderboard_of(uri)
+    board = leaderboard_of(uri, home)
     assert board.study == "small"
     assert len(board.outcomes) == 18
     assert [outcome.state for outcome in board.outcomes] == ["measured"] * 17 + ["failed"]
@@ -54,13 +60,13 @@ def test_leaderboard_from_a_real_store(uri: str, small: Study) -> None:
         wanted = ACCURACY[cell.recipe.normalization] + 0.01 * cell.recipe.seed
         assert outcome.value == (wanted if outcome.state == "measured" else None)
         assert outcome.test_images == 360
-    assert board == leaderboard_of(uri, "small", "best_acc", "pretrain")
+    assert board == leaderboard_of(uri, home, "small", "best_acc", "pretrain")
     assert board.rows[0].scores["pretrain"].mean == pytest.approx(0.92)
 
 
-def test_other_metric_and_baseline(uri: str) -> None:
+def test_other_metric_and_baseline(uri: str, home: Home) -> None:
     """Metric and baseline asked for reach the leaderboard."""
-    board = leaderboard_of(uri, "small", "last_acc", "minmax")
+    board = leaderboard_of(uri, home, "small", "last_acc", "minmax")
     delta = board.rows[0].scores["pretrain"].delta
     assert (board.metric, board.baseline) == ("last_acc", "minmax")
     assert board.rows[0].scores["pretrain"].mean == pytest.approx(0.87)
@@ -68,15 +74,15 @@ def test_other_metric_and_baseline(uri: str) -> None:
     assert delta.mean == pytest.approx(0.2)
 
 
-def test_unknown_study_is_an_error(uri: str) -> None:
+def test_unknown_study_is_an_error(uri: str, home: Home) -> None:
     """A study that MLflow does not hold is an error naming it."""
     with pytest.raises(TrackingError, match="nosuch"):
-        leaderboard_of(uri, "nosuch")
+        leaderboard_of(uri, home, "nosuch")
 
 
-def test_outputs_hold_every_board(uri: str, tmp_path: Path) -> None:
+def test_outputs_hold_every_board(uri: str, home: Home, tmp_path: Path) -> None:
     """The files for a study's run hold the leaderboards of all metrics, each named, and nothing else is left."""
-    boards = [leaderboard_of(uri, "small", metric) for metric in ("best_acc", "last_acc")]
+    boards = [leaderboard_of(uri, home, "small", metric) for metric in ("best_acc", "last_acc")]
     paths = write_study_outputs(boards, tmp_path / "out")
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
     assert set((tmp_path / "out").iterdir()) == set(paths)

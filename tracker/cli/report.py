@@ -1,0 +1,87 @@
+"""`tracker report`: everything of a study, in every format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tracker.cli.options import home_option, study_option
+
+
+@click.command()
+@study_option
+@click.option("--published", is_flag=True, help="The reference study's 64 published results instead of a study.")
+@click.option(
+    "-o", "--output", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Write into DIR."
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["best_acc", "last_acc", "selected_acc"]),
+    default="best_acc",
+    show_default=True,
+    help="Which accuracy the tables and figures are of; the others stand beside them.",
+)
+@click.option(
+    "--baseline", metavar="NORMALIZATION", help="What differences are taken against.  [default: the study's own]"
+)
+@click.option(
+    "--rope",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=0.3,
+    show_default=True,
+    metavar="POINTS",
+    help="Region of practical equivalence: a smaller difference is of no use.",
+)
+@click.option("--force", is_flag=True, help="Judge also runs of different code, data or source, and say so.")
+@click.option("--no-log", is_flag=True, help="Do not put the report on the study's run in MLflow.")
+@home_option
+def report(
+    study_name: str | None,
+    published: bool,
+    folder: Path,
+    metric: str,
+    baseline: str | None,
+    rope: float,
+    force: bool,
+    no_log: bool,
+    home: str | None,
+) -> None:
+    """Write a study's report: the answer in words, every table and figure, and what they rest on.
+
+    Without --study, the study swept last. DIR then holds report.html, one page that needs nothing
+    else; report.md with the pictures in figures/; tables.tex for LaTeX with booktabs;
+    leaderboard.csv, comparisons.csv and report.json, unrounded; and every figure as SVG and PNG. An
+    earlier report in DIR is replaced. The report is put on the study's run in MLflow as well, in
+    the folder `report`.
+    """
+    from tracker.compare.reporting.content import published_content, study_content
+    from tracker.compare.reporting.write import check_folder, write_report
+    from tracker.study.errors import TrackingError, UsageError
+    from tracker.study.home import Home
+    from tracker.study.load import load_study
+    from tracker.tracking.attaching import attach_files
+    from tracker.tracking.server import reading_uri
+
+    check_folder(folder)
+    if published and (study_name is not None or metric != "best_acc"):
+        raise UsageError("--published takes neither --study nor --metric", "accepted: best_acc of the reference study")
+    if published:
+        files = write_report(published_content(baseline, rope=rope / 100), folder)
+        click.echo(f"wrote {files[0]} and {len(files) - 1} files beside it", err=True)
+        return
+    if study_name is not None and (study_name.endswith((".yaml", ".yml")) or "/" in study_name):
+        study_name = load_study(study_name).name
+    place = Home.find(home)
+    uri = reading_uri(place)
+    content = study_content(uri, place, study_name, metric, baseline, rope=rope / 100, force=force)
+    files = write_report(content, folder)
+    click.echo(f"wrote {files[0]} and {len(files) - 1} files beside it", err=True)
+    if no_log:
+        return
+    try:
+        attach_files(uri, content.run_id, files, folder, "report")
+    except TrackingError as error:
+        click.echo(f"warning: the report is not on the study's run: {error}", err=True)
+    else:
+        click.echo("it is on the study's run in MLflow as well, folder report", err=True)

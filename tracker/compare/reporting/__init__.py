@@ -1,0 +1,1 @@
+"""A study's report: its tables, figures and circumstances, out of one command and in every format."""
