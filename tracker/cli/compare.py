@@ -89,7 +89,7 @@ def compare(
 
     from tracker.study.home import Home
     from tracker.study.load import load_study
-    from tracker.tracking.server import reading_uri
+    from tracker.tracking.server import bulk_reading_uri
 
     if study_name is not None and (study_name.endswith((".yaml", ".yml")) or "/" in study_name):
         study_name = load_study(study_name).name
@@ -98,7 +98,7 @@ def compare(
         from tracker.compare.published.pages import AgainstPage
         from tracker.compare.published.reading import read_against
 
-        beside = AgainstPage(read_against(reading_uri(place), study_name))
+        beside = AgainstPage(read_against(bulk_reading_uri(place), study_name))
         _show(partial(beside.text, form), beside.view, form, output)
         return
 
@@ -106,7 +106,9 @@ def compare(
     from tracker.compare.outputs import leaderboard_of
     from tracker.compare.terminal import LeaderboardView, terminal_text
 
-    board = leaderboard_of(*(reading_uri(place), place, study_name, metric, baseline), rope=rope / 100, force=force)
+    board = leaderboard_of(
+        *(bulk_reading_uri(place), place, study_name, metric, baseline), rope=rope / 100, force=force
+    )
     text = partial(terminal_text, board) if form == "table" else lambda _: render(board, form)
     _show(text, lambda: LeaderboardView(board), form, output)
 

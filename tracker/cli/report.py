@@ -61,7 +61,7 @@ def report(
     from tracker.study.home import Home
     from tracker.study.load import load_study
     from tracker.tracking.attaching import attach_files
-    from tracker.tracking.server import reading_uri
+    from tracker.tracking.server import bulk_reading_uri, reading_uri
 
     check_folder(folder)
     if published and (study_name is not None or metric != "best_acc"):
@@ -73,14 +73,13 @@ def report(
     if study_name is not None and (study_name.endswith((".yaml", ".yml")) or "/" in study_name):
         study_name = load_study(study_name).name
     place = Home.find(home)
-    uri = reading_uri(place)
-    content = study_content(uri, place, study_name, metric, baseline, rope=rope / 100, force=force)
+    content = study_content(bulk_reading_uri(place), place, study_name, metric, baseline, rope=rope / 100, force=force)
     files = write_report(content, folder)
     click.echo(f"wrote {files[0]} and {len(files) - 1} files beside it", err=True)
     if no_log:
         return
     try:
-        attach_files(uri, content.run_id, files, folder, "report")
+        attach_files(reading_uri(place), content.run_id, files, folder, "report")
     except TrackingError as error:
         click.echo(f"warning: the report is not on the study's run: {error}", err=True)
     else:

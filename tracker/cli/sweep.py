@@ -299,4 +299,5 @@ def _tell_end(summary: Summary, study: Study, home: Home) -> int:
         return 1
     say(f"browse the runs:  tracker ui{where}")
     say(f"other metrics:    tracker compare --study {study.name} --metric last_acc{where}")
+    say(f"all on one page:  tracker report --study {study.name} -o report{where}")
     return 0

@@ -8,6 +8,7 @@ from itertools import chain, count, islice
 from typing import Literal
 
 from tracker.compare.comparison import Comparison, Rules
+from tracker.compare.inference import count_open_tests
 from tracker.compare.scores import Leaderboard, Row, Score
 from tracker.significance.multiplicity import level_at_look
 from tracker.significance.verdicts import FIRST_SEEDS, further_seeds
@@ -68,11 +69,11 @@ def next_seeds(study: Study, board: Leaderboard, max_seeds: int = MAX_SEEDS) -> 
     scores = [(row, name, score) for row in board.rows for name, score in row.scores.items()]
     compared = [(row, name, score) for row, name, score in scores if name != board.baseline]
     undecided = [(row, name, score) for row, name, score in compared if not _is_decided(score.comparison)]
-    judged = sum(score.comparison is not None and not score.comparison.blocked for _, _, score in undecided)
+    open_tests = count_open_tests(score.comparison for _, _, score in compared if score.comparison is not None)
     left = []
     growing = {row.name: _Seeds(row, board.baseline, max_seeds) for row in board.rows}
     for row, name, score in undecided:
-        wanted = _wanted(score.comparison, board.rules, judged)
+        wanted = _wanted(score.comparison, board.rules, open_tests)
         if not isinstance(wanted, int):
             left.append(Open(row.name, name, wanted))
         elif not growing[row.name].add(name, wanted):
@@ -93,7 +94,7 @@ def _is_decided(comparison: Comparison | None) -> bool:
     return comparison is not None and not comparison.blocked and comparison.verdict != "undecided"
 
 
-def _wanted(comparison: Comparison | None, rules: Rules, undecided: int) -> int | Reason:
+def _wanted(comparison: Comparison | None, rules: Rules, open_tests: int) -> int | Reason:
     """Return how many further pairs of cells to add for an undecided comparison, or why there is no use in any."""
     if comparison is None:
         return "cells"
@@ -101,9 +102,9 @@ def _wanted(comparison: Comparison | None, rules: Rules, undecided: int) -> int 
         return "conditions"
     # It will be judged at the next look, which is stricter than the one that found it undecided.
     level = level_at_look(rules.look + 1)
-    further = further_seeds(comparison.mean, comparison.noise, rules.rope, level, undecided)
+    further = further_seeds(comparison.mean, comparison.noise, rules.rope, level, open_tests)
     if further is None:
-        return "images" if comparison.noise is not None and comparison.noise.from_images > 0 else "noise"
+        return "images" if comparison.noise is not None and comparison.noise.images else "noise"
     # Never more than double: a variance estimated from 3 seeds is between 0.03 and 3.7 times the true one in 95 % of
     # cases (chi-squared, 2 degrees of freedom), and so is the number of seeds told by it. Another look costs little.
     return min(further, max(comparison.pairs, FIRST_SEEDS - 1))

@@ -119,16 +119,16 @@ class _Bench:
                 evidence = Evidence(comparison.mean, comparison.noise, strict, p)
                 comparison = replace(comparison, p_adjusted=p, verdict=judge(evidence, rules.rope, rules.alpha))
             settled[key] = comparison
-        undecided = sum(c.verdict == "undecided" and not c.blocked for c in settled.values())
-        return {key: self._with_need(comparison, undecided) for key, comparison in settled.items()}
+        open_tests = count_open_tests(settled.values())
+        return {key: self._with_need(comparison, open_tests) for key, comparison in settled.items()}
 
-    def _with_need(self, comparison: Comparison, undecided: int) -> Comparison:
+    def _with_need(self, comparison: Comparison, open_tests: int) -> Comparison:
         if comparison.verdict != "undecided" or comparison.blocked:
             return comparison
         rules = self._rules
         return replace(
             comparison,
-            further_seeds=further_seeds(comparison.mean, comparison.noise, rules.rope, rules.next_alpha, undecided),
+            further_seeds=further_seeds(comparison.mean, comparison.noise, rules.rope, rules.next_alpha, open_tests),
         )
 
     def _layout(
@@ -153,6 +153,11 @@ class _Bench:
         if images not in self._resamples:
             self._resamples[images] = ImageResamples(images)
         return bootstrap_interval(layout, noise, self._resamples[images], level)
+
+
+def count_open_tests(compared: Iterable[Comparison]) -> int:
+    """Return among how many an undecided comparison has to stand out: Holm counts all but those found to differ."""
+    return sum(not c.blocked and c.verdict not in ("better", "worse") for c in compared)
 
 
 def _by_seed(outcomes: Iterable[Outcome], seeds: Sequence[int]) -> list[Outcome]:

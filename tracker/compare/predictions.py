@@ -38,7 +38,7 @@ class PredictionStore:
 
     def __init__(self, uri: str, home: Home, experiment: str) -> None:
         self._uri = uri
-        digest = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:16]
+        digest = hashlib.sha256(experiment.encode()).hexdigest()[:16]  # run ids are unique, whatever the server
         self._path = home.cache / f"grades-{digest}.npz"
 
     def grades(self, runs: Sequence[RunRecord], metric: str) -> dict[str, Graded]:

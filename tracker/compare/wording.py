@@ -48,7 +48,7 @@ def verdict_text(comparison: Comparison) -> str:
     if comparison.pairs == 1:
         return "undecided, one seed"
     if comparison.further_seeds is None:
-        images = comparison.noise is not None and comparison.noise.from_images > 0
+        images = comparison.noise is not None and comparison.noise.images > 0
         return "undecided, too few test images" if images else "undecided, over 1,000 seeds"
     return f"undecided, {comparison.further_seeds} more seed{'s' * (comparison.further_seeds != 1)}"
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from tracker.significance.crossed import Noise
 
-RESAMPLES = 1_000
+RESAMPLES = 2_000
 """They decide how the width is shared between the two sides of the mean, and nothing else."""
 BLOCK = 250
 """Resamples held in memory at once: 26 MB at SVHN's 26,032 test images."""
