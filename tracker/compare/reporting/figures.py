@@ -15,6 +15,8 @@ from tracker.figures.heatmap import Cell, delta_heatmap
 from tracker.figures.ranks import critical_difference_diagram
 from tracker.figures.shift import ShiftPanel, ShiftPoint, shift_against_gain
 from tracker.figures.tradeoff import Point, cost_against_accuracy
+from tracker.significance.pooled import PooledEffect
+from tracker.significance.verdicts import Verdict
 
 FOLDER = "figures"
 NAMES = ("forest", "heatmap", "ranks", "shift", "history", "cost")
@@ -99,13 +101,21 @@ def _forest(board: Leaderboard, path: Path) -> object:
         low, high = each.interval or (None, None)
         verdict = "undecided" if each.blocked else each.verdict
         lines.append(Line(row.name, setting, each.mean, low, high, verdict, verdict_text(each)))
-    pooled = [
-        Line(f"mean over {counted(effect.rows, 'row')}", name, effect.mean, *effect.interval, "undecided", "")
-        for name, summary in board.summaries.items()
-        if (effect := summary.effect) is not None
-    ]
+    pooled = []
+    for setting, summary in board.summaries.items():
+        if (effect := summary.effect) is not None:
+            label = f"mean over {counted(effect.rows, 'row')}"
+            pooled.append(Line(label, setting, effect.mean, *effect.interval, _decided(effect, board), ""))
     title = f"{board.study}, {board.metric}: difference to {board.baseline}"
     return forest(lines, path, title, board.rules.rope, board.baseline, pooled)
+
+
+def _decided(effect: PooledEffect, board: Leaderboard) -> Verdict:
+    """Say what a mean effect's interval leaves out; it is one statement for a setting, not one of a table."""
+    low, high = effect.interval
+    if -board.rules.rope < low and high < board.rules.rope:
+        return "equivalent"
+    return "undecided" if low <= 0 <= high else "better" if low > 0 else "worse"
 
 
 def _heatmap(board: Leaderboard, path: Path) -> object:
