@@ -77,7 +77,7 @@ def blocks(board: Leaderboard, width: int) -> RenderableType:
     compared = comparisons_of(board)
     lines = [(row, _numbers(setting, comparison, board), _verdict(comparison)) for row, setting, comparison in compared]
     fits = all(numbers.cell_len + 2 + verdict.cell_len <= width for _, numbers, verdict in lines)
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(_heading(board), style=STYLE_BESIDE)]
     above: Row | None = None
     for row, numbers, verdict in lines:
         if row is not above:
@@ -87,9 +87,19 @@ def blocks(board: Leaderboard, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _numbers(setting: str, comparison: Comparison, board: Leaderboard) -> Text:
-    width = max(map(len, board.settings)) + 1
+def _widths(board: Leaderboard) -> tuple[int, int]:
+    """Return the widths of setting and interval."""
     intervals = max(len(interval_text(each.interval)) for _, _, each in comparisons_of(board))
+    return max(map(len, (*board.settings, "setting"))) + 1, max(intervals, len("95 % interval"))
+
+
+def _heading(board: Leaderboard) -> str:
+    width, intervals = _widths(board)
+    return f"  {'setting':<{width}} n  {'delta':>6}  {'95 % interval':>{intervals}}  {'p':>6}"
+
+
+def _numbers(setting: str, comparison: Comparison, board: Leaderboard) -> Text:
+    width, intervals = _widths(board)
     line = Text(f"  {setting:<{width}}").append(f"{comparison.pairs:>2}", style=STYLE_BESIDE)
     line.append(f"  {points(comparison.mean):>6}  ")
     beside = f"{interval_text(comparison.interval):>{intervals}}  {p_text(comparison.p_adjusted):>6}"
