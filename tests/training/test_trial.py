@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,16 @@ def test_grayscale_images_are_fine_tuned_from_a_colour_source(image_set: ImageSe
         assert len(results[0].predictions) == 45
     started = build_classifier(recipe, image_set, source)
     assert torch.equal(started.network.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"])
+
+
+def test_weights_ported_from_tensorflow_get_its_range(image_set: ImageSet, recipe: Recipe) -> None:
+    """GoogLeNet with torchvision's weights maps what is z-scored for ImageNet to [-1, 1] first, as torchvision does."""
+    recipe = recipe.model_copy(update={"model": "googlenet", "source": "torchvision", "normalization": "finetune"})
+    random = random_source("googlenet")
+    assert build_classifier(recipe, image_set, random).network.transform_input is False
+    state = build_network("googlenet", channels=3, classes=4, seed=0)[0].state_dict()
+    ported = replace(random, name="torchvision", channels=3, state=state)
+    assert build_classifier(recipe, image_set, ported).network.transform_input is True
 
 
 def test_head_tuning_leaves_the_backbone_bit_for_bit(image_set: ImageSet, recipe: Recipe) -> None:

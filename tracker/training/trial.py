@@ -73,6 +73,9 @@ def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classi
     network, head = build_network(recipe.model, channels=channels, classes=len(images.classes), seed=recipe.seed)
     if source.state is not None:
         load_backbone(network, head, source.state, what=f"source {source.name!r}")
+        if source.name == "torchvision" and hasattr(network, "transform_input"):
+            # GoogLeNet, Inception: their weights are TensorFlow's, and want its range.
+            network.transform_input = True  # type: ignore[assignment]
     normalization = build_normalization(
         recipe.normalization,
         target=repeated(target_statistics(recipe, images), channels),
