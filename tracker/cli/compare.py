@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.options import home_option, study_option
+from tracker.cli.options import comparison_options, home_option, study_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,18 +35,7 @@ WIDTH = 120
     show_default=True,
     help="How to print it; csv and json hold fractions, unrounded.",
 )
-@click.option(
-    "--baseline", metavar="NORMALIZATION", help="What differences are taken against.  [default: the study's own]"
-)
-@click.option(
-    "--rope",
-    type=click.FloatRange(0, 100, min_open=True),
-    default=0.3,
-    show_default=True,
-    metavar="POINTS",
-    help="Region of practical equivalence: a smaller difference is of no use.",
-)
-@click.option("--force", is_flag=True, help="Judge also runs of different code, data or source, and say so.")
+@comparison_options
 @click.option(
     "--published", is_flag=True, help="The 64 published results of the reference study instead, judged claim by claim."
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -68,6 +68,21 @@ weights_dir_option = click.option(
     help="Folder with torchvision's weights files.  [default: torch hub's cache, else the home folder]",
 )
 
+COMPARISON_OPTIONS = (
+    click.option(
+        "--baseline", metavar="NORMALIZATION", help="What differences are taken against.  [default: the study's own]"
+    ),
+    click.option(
+        "--rope",
+        type=click.FloatRange(0, 100, min_open=True),
+        default=0.3,
+        show_default=True,
+        metavar="POINTS",
+        help="Region of practical equivalence: a smaller difference is of no use.",
+    ),
+    click.option("--force", is_flag=True, help="Judge also runs of different code, data or source, and say so."),
+)
+
 CELL_OPTIONS = (
     click.option(
         "--max-attempts",
@@ -121,7 +136,16 @@ CELL_OPTIONS = (
 
 def cell_options(command: Command) -> Command:
     """Add the options that say how cells are run; the command gets them as keywords for `cell_settings`."""
-    for option in reversed(CELL_OPTIONS):
+    return _with(CELL_OPTIONS, command)
+
+
+def comparison_options(command: Command) -> Command:
+    """Add the options that say how settings are compared: baseline, rope (in points), force."""
+    return _with(COMPARISON_OPTIONS, command)
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 

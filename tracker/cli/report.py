@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli.options import home_option, study_option
+from tracker.cli.options import comparison_options, home_option, study_option
 
 
 @click.command()
@@ -22,18 +22,7 @@ from tracker.cli.options import home_option, study_option
     show_default=True,
     help="Which accuracy the tables and figures are of; the others stand beside them.",
 )
-@click.option(
-    "--baseline", metavar="NORMALIZATION", help="What differences are taken against.  [default: the study's own]"
-)
-@click.option(
-    "--rope",
-    type=click.FloatRange(0, 100, min_open=True),
-    default=0.3,
-    show_default=True,
-    metavar="POINTS",
-    help="Region of practical equivalence: a smaller difference is of no use.",
-)
-@click.option("--force", is_flag=True, help="Judge also runs of different code, data or source, and say so.")
+@comparison_options
 @click.option("--no-log", is_flag=True, help="Do not put the report on the study's run in MLflow.")
 @home_option
 def report(

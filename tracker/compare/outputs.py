@@ -17,8 +17,9 @@ from tracker.study.errors import TrackingError
 from tracker.study.home import Home, replacing
 from tracker.study.load import parse_study
 from tracker.study.study import Study
+from tracker.tracking.client import shown
 from tracker.tracking.reading import newest_study, read_runs, read_study
-from tracker.tracking.records import RunRecord
+from tracker.tracking.records import RunRecord, StudyRecord
 
 
 def leaderboard_of(
@@ -48,11 +49,23 @@ def leaderboard_of(
         TrackingError: MLflow does not answer, or holds no study, or not this one.
         UsageError: an unknown metric or baseline.
     """
+    study, _ = swept_study(uri, study_name)
+    return judged_leaderboard(uri, home, study, read_runs(uri, study.name), metric, baseline, rope=rope, force=force)
+
+
+def swept_study(uri: str, study_name: str | None = None) -> tuple[Study, StudyRecord]:
+    """Return a study as it was last swept, and its run.
+
+    Args:
+        study_name: the newest study if None.
+
+    Raises:
+        TrackingError: MLflow does not answer, or holds no study, or not this one.
+    """
     record = newest_study(uri) if study_name is None else read_study(uri, study_name)
     if record is None:
-        raise TrackingError(f"there is no study at {uri} yet", "tracker sweep --study quickstart")
-    study = parse_study(record.document, file=f"study {record.name} at {uri}")
-    return judged_leaderboard(uri, home, study, read_runs(uri, record.name), metric, baseline, rope=rope, force=force)
+        raise TrackingError(f"there is no study at {shown(uri)} yet", "tracker sweep --study quickstart")
+    return parse_study(record.document, file=f"study {record.name} at {shown(uri)}"), record
 
 
 def judged_leaderboard(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from tracker.compare.outputs import swept_study
 from tracker.compare.published.against import Against, against_published
-from tracker.study.errors import TrackingError
-from tracker.study.load import parse_study
-from tracker.tracking.reading import newest_study, read_runs, read_study
+from tracker.tracking.reading import read_runs
 
 
 def read_against(uri: str, study_name: str | None = None) -> Against:
@@ -19,8 +18,5 @@ def read_against(uri: str, study_name: str | None = None) -> Against:
         TrackingError: MLflow does not answer, or holds no study, or not this one.
         UsageError: the study has no configuration that was published.
     """
-    record = newest_study(uri) if study_name is None else read_study(uri, study_name)
-    if record is None:
-        raise TrackingError(f"there is no study at {uri} yet", "tracker sweep --study norm-test")
-    study = parse_study(record.document, file=f"study {record.name} at {uri}")
-    return against_published(study, read_runs(uri, record.name))
+    study, _ = swept_study(uri, study_name)
+    return against_published(study, read_runs(uri, study.name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tracker.compare.comparison import Rules
 from tracker.compare.history import History, read_history
-from tracker.compare.outputs import judged_leaderboard
+from tracker.compare.outputs import judged_leaderboard, swept_study
 from tracker.compare.published.claims import Claim, check
 from tracker.compare.published.findings import find
 from tracker.compare.published.results import SOURCE, published_board, published_runs, published_study
@@ -19,12 +19,10 @@ from tracker.compare.reporting.shifts import with_shifts
 from tracker.compare.scores import Leaderboard
 from tracker.compare.shift import ShiftReport, shift_report
 from tracker.significance.verdicts import ROPE
-from tracker.study.errors import TrackingError
 from tracker.study.home import Home
-from tracker.study.load import parse_study
 from tracker.study.metrics import RANKING_METRICS
 from tracker.study.study import Study
-from tracker.tracking.reading import newest_study, read_histories, read_runs, read_study
+from tracker.tracking.reading import read_histories, read_runs
 
 OWN, PRETRAINED = "finetune", "pretrain"
 """The two settings of the reference study's Table 2."""
@@ -88,11 +86,8 @@ def study_content(
         TrackingError: MLflow does not answer, or holds no study, or not this one.
         UsageError: an unknown metric or baseline.
     """
-    record = newest_study(uri) if study_name is None else read_study(uri, study_name)
-    if record is None:
-        raise TrackingError(f"there is no study at {uri} yet", "tracker sweep --study quickstart")
-    study = parse_study(record.document, file=f"study {record.name} at {uri}")
-    runs = read_runs(uri, record.name)
+    study, record = swept_study(uri, study_name)
+    runs = read_runs(uri, study.name)
 
     def judged(by: str, against: str | None) -> Leaderboard:
         return judged_leaderboard(uri, home, study, runs, by, against, rope=rope, force=force)
