@@ -26,6 +26,8 @@ from tracker.vision.datasets import raw_folder
 from tracker.vision.statistics import PUBLISHED
 
 DATASETS = ("cifar10", "cifar100", "svhn", "tiny-imagenet-200")
+LEFT_TO_SOAK = ("cifar100", "svhn")
+"""Their readers are tested by themselves, and the two others go all the way each time."""
 SMALL = ["epochs=1", "limit_train=6", "limit_test=4", "batch_size=4"]
 
 
@@ -85,7 +87,9 @@ def weights_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize(
+    "dataset", [pytest.param(name, marks=[pytest.mark.soak] if name in LEFT_TO_SOAK else []) for name in DATASETS]
+)
 def test_the_reference_grid_runs_small(
     dataset: str, home: Home, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
