@@ -157,6 +157,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, swept: Swept) -> None:
     assert not empty.exists()
 
 
+@pytest.mark.soak  # test_until_decided.py grows a study each time
 def test_a_grown_study_runs_only_what_is_missing(swept: Swept, tmp_path: Path) -> None:
     """Another seed is four more cells; the old ones are not touched. Swept again, a complete study is only shown."""
     home = tmp_path / "mlruns"
