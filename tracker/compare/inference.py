@@ -17,7 +17,7 @@ from tracker.compare.scores import Outcome, Row, Score
 from tracker.significance.bootstrap import ImageResamples, Interval, bootstrap_interval
 from tracker.significance.crossed import Noise, noise_of_layout, noise_of_seeds
 from tracker.significance.multiplicity import holm
-from tracker.significance.paired import McNemar, mcnemar, sign_flip, t_interval, unpaired_z
+from tracker.significance.paired import McNemar, mcnemar, sampling_variance, sign_flip, t_interval, unpaired_z
 from tracker.significance.verdicts import Evidence, further_seeds, judge
 
 LEVEL = 0.95
@@ -195,4 +195,4 @@ def counts_variance(one: Outcome, other: Outcome) -> float | None:
     """Return the variance of two accuracies' difference from the numbers of images alone; None if those are unknown."""
     if one.value is None or other.value is None or not one.test_images or not other.test_images:
         return None
-    return sum(o.value * (1 - o.value) / o.test_images for o in (one, other) if o.value and o.test_images)
+    return sampling_variance(one.value, one.test_images) + sampling_variance(other.value, other.test_images)

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tracker.figures.files import write_figure
 from tracker.figures.style import (
     CHARACTERS_AN_INCH,
     INK,
-    PAGE_WIDTH,
+    PANEL_HEIGHT,
     SMALL_CHARACTERS_AN_INCH,
     SMALL_SIZE,
     Look,
     bare,
     dress,
-    head,
+    laid_out,
     legend_below,
     legend_handle,
     looks_of,
@@ -27,8 +26,6 @@ from tracker.figures.style import (
     say_only,
     wrapped,
 )
-
-PANEL_HEIGHT, LONE_WIDTH = 3.3, 6.5
 
 
 @dataclass(frozen=True)
@@ -74,18 +71,11 @@ def shift_against_gain(panels: Sequence[ShiftPanel], path: Path, title: str, bas
     """
     if not panels:
         return write_figure(say_only(title, "no shift was measured"), path)
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
-    width = PAGE_WIDTH if columns > 1 else LONE_WIDTH
-    figure = Figure(figsize=(width, PANEL_HEIGHT * rows + 0.5), layout="constrained")
-    figure.set_figheight(PANEL_HEIGHT * rows + 0.5 + head(figure, title))
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in grid[len(panels) :]:
-        bare(axes)
+    figure, grid, columns = laid_out(len(panels), title)
     looks = looks_of(list(dict.fromkeys(point.setting for panel in panels for point in panel.points)))
-    inches = width / columns - 0.7
+    inches = figure.get_figwidth() / columns - 0.7
     y = wrapped(f"accuracy minus {baseline}, points", int(0.9 * PANEL_HEIGHT * CHARACTERS_AN_INCH))
-    for place, (panel, axes) in enumerate(zip(panels, grid, strict=False)):
+    for place, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
         dress(axes, x=wrapped(panel.measure, int(inches * CHARACTERS_AN_INCH)), y="" if place % columns else y)
         told = wrapped(panel.correlation, int(inches * SMALL_CHARACTERS_AN_INCH))
         axes.set_title(told, fontsize=SMALL_SIZE, color=INK, loc="left")

@@ -19,6 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 PAGE_WIDTH = 9.375
 """Inches: 900 pixels in a browser, where a point of text is 1.33 pixels."""
+PANEL_HEIGHT, LONE_WIDTH = 3.3, 6.5
+"""Inches: of a panel among others, and the width of a picture that is one panel."""
 
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 12.0, 10.0, 8.5
 CHARACTERS_AN_INCH, SMALL_CHARACTERS_AN_INCH, TITLE_CHARACTERS_AN_INCH = 11.5, 14.5, 10.2
@@ -150,3 +152,20 @@ def bare(axes: Axes) -> None:
     """Take everything off a panel but what is drawn in it."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def laid_out(count: int, title: str) -> tuple[Figure, list[Axes], int]:
+    """Lay out so many panels below a title, two beside each other where there are several.
+
+    Returns:
+        The figure, its panels row by row, and how many stand in a row.
+    """
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    height = PANEL_HEIGHT * rows + 0.5
+    figure = Figure(figsize=(PAGE_WIDTH if columns > 1 else LONE_WIDTH, height), layout="constrained")
+    figure.set_figheight(height + head(figure, title))
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
+        bare(axes)
+    return figure, grid[:count], columns

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
@@ -17,11 +16,9 @@ from tracker.figures.naming import Spot, write_names
 from tracker.figures.style import (
     CHARACTERS_AN_INCH,
     FAINT,
-    PAGE_WIDTH,
     Look,
-    bare,
     dress,
-    head,
+    laid_out,
     legend_below,
     legend_handle,
     looks_of,
@@ -31,8 +28,6 @@ from tracker.figures.style import (
 
 LOG_SPAN = 10.0
 """Costs that differ by more than this factor are drawn on a logarithmic axis."""
-
-PANEL_HEIGHT, LONE_WIDTH = 3.3, 6.5
 
 
 @dataclass(frozen=True)
@@ -69,19 +64,12 @@ def cost_against_accuracy(
     if not points:
         return write_figure(say_only(title, "no finished run with a training time yet"), path)
     datasets = list(dict.fromkeys(point.dataset for point in points))
-    columns = min(len(datasets), 2)
-    rows = -(-len(datasets) // columns)
-    width = PAGE_WIDTH if columns > 1 else LONE_WIDTH
-    figure = Figure(figsize=(width, PANEL_HEIGHT * rows + 0.5), layout="constrained")
-    figure.set_figheight(PANEL_HEIGHT * rows + 0.5 + head(figure, title))
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels[len(datasets) :]:
-        bare(axes)
+    figure, grid, columns = laid_out(len(datasets), title)
     looks = looks_of(list(dict.fromkeys(point.setting for point in points)))
     names: list[tuple[Axes, str, list[Spot]]] = []
     fronts: dict[Axes, list[tuple[float, float]]] = {}
-    for dataset, axes in zip(datasets, panels, strict=False):
-        characters = int(width / columns * CHARACTERS_AN_INCH) - 9
+    for dataset, axes in zip(datasets, grid, strict=True):
+        characters = int(figure.get_figwidth() / columns * CHARACTERS_AN_INCH) - 9
         dress(axes, title=wrapped(dataset, characters), x=wrapped(cost, characters), y="accuracy (%)")
         here = [point for point in points if point.dataset == dataset]
         fronts[axes] = [(point.seconds, 100 * point.accuracy) for point in _front(here)]

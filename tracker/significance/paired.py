@@ -78,6 +78,11 @@ def sign_flip(differences: Sequence[float]) -> float | None:
     return (int((np.abs(signs @ values) >= observed).sum()) + 1) / (RANDOM_FLIPS + 1)
 
 
+def sampling_variance(accuracy: float, images: int) -> float:
+    """Return the variance that an accuracy has because the test split holds these images and not others: binomial."""
+    return accuracy * (1 - accuracy) / images
+
+
 def unpaired_z(first: float, second: float, images: int, second_images: int | None = None) -> float:
     """Return z of two accuracies, as if measured on independent test splits: what single published numbers allow.
 
@@ -92,5 +97,5 @@ def unpaired_z(first: float, second: float, images: int, second_images: int | No
     """
     if first == second:
         return 0.0
-    variance = first * (1 - first) / images + second * (1 - second) / (second_images or images)
+    variance = sampling_variance(first, images) + sampling_variance(second, second_images or images)
     return (first - second) / variance**0.5 if variance else float(np.copysign(np.inf, first - second))

@@ -12,6 +12,7 @@ from scipy import stats
 from tracker.compare.leaderboard import build_leaderboard
 from tracker.compare.published.results import SEED, TEST_IMAGES, published_results, published_study
 from tracker.compare.scores import Row, Score
+from tracker.significance.paired import sampling_variance
 from tracker.study.errors import UsageError
 from tracker.study.metrics import SELECTION
 from tracker.study.recipe import Recipe, Scalar
@@ -166,7 +167,9 @@ def _beside(row: Row, score: Score, cell: Cell, published: float, theirs: Cell) 
     between = None if score.sd is None else score.sd**2 * (1 / score.n + 1)
     sampling = None
     if score.mean is not None and images:
-        sampling = _binomial(score.mean, images) + _binomial(published, TEST_IMAGES[cell.recipe.dataset])
+        sampling = sampling_variance(score.mean, images) + sampling_variance(
+            published, TEST_IMAGES[cell.recipe.dataset]
+        )
     return Beside(
         label=row.label,
         normalization=cell.recipe.normalization,
@@ -181,10 +184,6 @@ def _beside(row: Row, score: Score, cell: Cell, published: float, theirs: Cell) 
         half_width=None if sampling is None else _half_width(sampling, between, score.n),
         departures=_departing(cell.recipe, theirs.recipe),
     )
-
-
-def _binomial(accuracy: float, images: int) -> float:
-    return accuracy * (1 - accuracy) / images
 
 
 def _half_width(sampling: float, between: float | None, seeds: int) -> float:
