@@ -15,6 +15,7 @@ from tracker.cli.main import cli
 from tracker.study.load import SOURCE_KEYS, type_words
 from tracker.study.metrics import METRICS, RANKING_METRICS, SELECTION
 from tracker.study.recipe import NORMALIZATIONS, DatasetSpec, Recipe
+from tracker.study.shifts import STEPS
 from tracker.study.study import Study
 
 REFERENCE = Path(__file__).with_name("reference.md")
@@ -72,6 +73,10 @@ def reference() -> str:
         "## Normalizations",
         table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in NORMALIZATIONS.items()]),
         "An installed package adds one with an entry point of the group `tracker.normalizations`.",
+        "## Shifts",
+        "Steps of the recipe key `shift`, joined by `+` and done from left to right. A number may differ by channel: "
+        "`gain=1:0.7:0.4`.",
+        table(("step", "what the sensor does"), [(f"`{step}`", meaning) for step, meaning in STEPS.items()]),
         "## Metrics",
         "As logged in MLflow. Accuracies are fractions; percent only where printed. Epochs count from 0.",
         table(

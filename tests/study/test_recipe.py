@@ -31,6 +31,7 @@ DEFAULTS = {
     "lr": 0.001,
     "weight_decay": 0.0,
     "schedule": "cosine",
+    "shift": "as-is",
     "crop_padding": 4,
     "flip": True,
     "val_fraction": 0.0,
@@ -49,13 +50,14 @@ def test_defaults_never_change() -> None:
 def test_defaults_of_a_dataset_never_change() -> None:
     """The same holds for the entries of `datasets`."""
     others = ("path", "classes", "image_size", "channels", "test_fraction")
-    assert DatasetSpec(kind="digits").model_dump() == {"kind": "digits", "split_seed": 0, **dict.fromkeys(others)}
+    defaults = {"kind": "digits", "split_seed": 0, "unreadable": "refuse", **dict.fromkeys(others)}
+    assert DatasetSpec(kind="digits").model_dump() == defaults
 
 
 def test_every_key_is_described() -> None:
     """Each key of a recipe and of a dataset says what it does: errors and the reference quote it."""
     fields = {**Recipe.model_fields, **DatasetSpec.model_fields}
-    assert len(fields) == len(RECIPE_KEYS) + 7
+    assert len(fields) == len(RECIPE_KEYS) + 8
     for name, field in fields.items():
         assert field.description and len(field.description) > 10, name
 

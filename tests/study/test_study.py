@@ -24,6 +24,7 @@ TWO_VALUES: dict[str, tuple[Any, Any]] = {
     "source": ("torchvision", "mine"),
     "weights": ("IMAGENET1K_V1", "IMAGENET1K_V2"),
     "tune": ("full", "head"),
+    "shift": ("as-is", "gain=0.5+offset=0.25"),
     "statistics": ("exact", "published"),
     "epochs": (1, 100),
     "batch_size": (1, 256),

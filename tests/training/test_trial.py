@@ -203,6 +203,13 @@ def test_published_statistics_of_an_unpublished_dataset_are_refused(image_set: I
         build_classifier(recipe.model_copy(update={"statistics": "published"}), image_set, random_source("resnet18"))
 
 
+def test_published_statistics_are_not_those_of_a_shifted_dataset(image_set: ImageSet, recipe: Recipe) -> None:
+    """What is published describes the images as they are; a shift with it is refused before anything is trained."""
+    other = recipe.model_copy(update={"statistics": "published", "shift": "gain=0.5"})
+    with pytest.raises(DataError, match="under shift gain=0.5"):
+        build_classifier(other, replace(image_set, name="cifar10"), random_source("resnet18"))
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 45, 1000])
 def test_evaluation_counts_every_image_once(image_set: ImageSet, recipe: Recipe, batch_size: int) -> None:
     """Loss and accuracy do not depend on the batch, ragged last one included."""

@@ -95,6 +95,32 @@ def test_head_tuning_freezes_the_backbone_and_its_batch_norm() -> None:
     assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 
+def test_head_and_batch_norm_tuning_trains_those_alone() -> None:
+    """With `head+bn` BatchNorm's parameters and statistics move with the head; every convolution stays."""
+    network, head = build_network("resnet18", channels=1, classes=3, seed=0)
+    classifier = Classifier(MinMax(), network, head, 1)
+    classifier.set_trainable("head+bn")
+    classifier.train_mode("head+bn")
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    optimizer = torch.optim.SGD(list(classifier.trainable()), lr=0.1)
+    classifier(bytes_like(1, size=32, count=4)).square().sum().backward()
+    optimizer.step()
+    moved = {name for name, tensor in classifier.state_dict().items() if not torch.equal(tensor, before[name])}
+    norms = {name for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    assert moved == {f"network.{name}.{kind}" for name in norms for kind in kinds} | {
+        f"network.{head}.weight",
+        f"network.{head}.bias",
+    }
+
+
+def test_a_network_without_batch_norm_has_none_to_tune() -> None:
+    """It is refused by name, with what to do."""
+    network, head = build_network("squeezenet1_1", channels=3, classes=3, seed=0)
+    with pytest.raises(UsageError, match=r"SqueezeNet has no BatchNorm"):
+        Classifier(MinMax(), network, head, 3).set_trainable("head+bn")
+
+
 def test_a_backbone_is_copied_without_its_head() -> None:
     """Everything but the head comes from the source; step counters that old weights lack may be missing."""
     source = torchvision.models.resnet18(num_classes=1000)

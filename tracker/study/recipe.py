@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tracker.study.shifts import AS_IS, parse_shift
+
 NORMALIZATIONS: dict[str, str] = {
     "finetune": "z-score with the statistics of the dataset at hand",
     "pretrain": "z-score with the statistics the source was trained with",
@@ -61,8 +63,15 @@ class Recipe(Frozen):
         "`sources` section, or one made by `tracker pretrain`",
     )
     weights: Name = Field("IMAGENET1K_V1", description="which torchvision weights, with `source: torchvision`")
-    tune: Literal["full", "head"] = Field(
-        "full", description="train every parameter, or the head alone on a frozen backbone (BatchNorm frozen too)"
+    tune: Literal["full", "head", "head+bn"] = Field(
+        "full",
+        description="what learns: every parameter; the head alone on a frozen backbone (BatchNorm frozen too); or "
+        "the head and BatchNorm, its scales, shifts and running statistics",
+    )
+    shift: str = Field(
+        AS_IS,
+        description="what a sensor did to the dataset's raw values, before everything else: `as-is`, or `gain=G`, "
+        "`offset=O`, `invert`, `frame=N`, several joined by `+`",
     )
     statistics: Literal["exact", "published"] = Field(
         "exact", description="the dataset's channel statistics: computed from its training images, or as published"
@@ -89,6 +98,12 @@ class Recipe(Frozen):
         names = normalization_names()
         if value not in names:
             raise ValueError(f"is not a normalization; accepted: {', '.join(names)}")
+        return value
+
+    @field_validator("shift")
+    @classmethod
+    def _known_shift(cls, value: str) -> str:
+        parse_shift(value)
         return value
 
 
@@ -126,6 +141,10 @@ class DatasetSpec(Frozen):
         None, gt=0, lt=1, description="digits, or a folder without train/ and test/: share held out as test, by class"
     )
     split_seed: int = Field(0, ge=0, lt=2**63, description="decides that split")
+    unreadable: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="folder: what becomes of files that cannot be decoded: an error that names them, or left out",
+    )
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -146,6 +165,8 @@ class DatasetSpec(Frozen):
                 raise ValueError("`classes` names a class twice")
             if accepted is int and not set(self.classes) <= set(range(10)):
                 raise ValueError("`classes` takes digits, 0 to 9")
+        if self.unreadable == "skip" and self.kind != "folder":
+            raise ValueError("`unreadable` goes with `kind: folder`")
         if self.test_fraction is not None and self.kind not in ("digits", "folder"):
             raise ValueError("`test_fraction` goes with `kind: digits` or `folder`; the others have their own split")
         return self

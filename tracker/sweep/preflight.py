@@ -22,6 +22,7 @@ from tracker.vision.datasets import datasets_of, open_dataset
 from tracker.vision.images import ImageSet
 from tracker.vision.models import model_names
 from tracker.vision.progress import Progress, silent
+from tracker.vision.raw_shift import apply_shift
 from tracker.vision.sources import weights_file
 
 
@@ -86,7 +87,7 @@ def preflight(
     for cell in one_per(cells, lambda cell: cell.recipe.model_copy(update={"seed": 0, "normalization": "minmax"})):
         say(f"checking {cell.recipe.model} on {cell.recipe.dataset}, tune {cell.recipe.tune}")
         start = starting_point(cell, images, home, weights_dir)
-        image_set = images[cell.recipe.dataset]
+        image_set = apply_shift(images[cell.recipe.dataset], cell.recipe.shift)
         attempt(partial(probe_normalizations, normalizations, cell.recipe, image_set, start))
         attempt(partial(probe_batch, cell.recipe, image_set, start))
     if obstacles:
@@ -118,7 +119,7 @@ def starting_point(cell: Cell, images: dict[str, ImageSet], home: Home, weights_
     """Return a source's channels and statistics, also of one that is still to be pre-trained."""
     job = source_job(cell)
     if job is not None:
-        image_set = images[job.recipe.dataset]
+        image_set = apply_shift(images[job.recipe.dataset], job.recipe.shift)
         return StartingPoint(image_set.channels, target_statistics(job.recipe, image_set))
     if cell.recipe.source == "torchvision":
         file = weights_file(cell.recipe.model, cell.recipe.weights, home=home, weights_dir=weights_dir)

@@ -16,8 +16,8 @@ from tracker.study.study import Cell
 from tracker.training.splits import trial_data
 from tracker.training.trial import EpochResult, build_classifier, run_epochs, target_statistics
 from tracker.vision.checkpoint import CheckpointFacts, save_checkpoint
-from tracker.vision.datasets import open_dataset
 from tracker.vision.images import ImageSet
+from tracker.vision.raw_shift import open_shifted
 from tracker.vision.sources import (
     Source,
     checkpoint_source,
@@ -105,7 +105,7 @@ def pretrain(job: SourceJob, home: Home, device: torch.device, on_epoch: Callabl
     Writes: `job.path(home)`, atomically.
     """
     started = time.monotonic()
-    images = open_dataset(job.recipe.dataset, job.dataset, home)
+    images = open_shifted(job.recipe, job.dataset, home)
     classifier = build_classifier(job.recipe, images, random_source(job.recipe.model)).to(device)
     history = []
     for result in run_epochs(job.recipe, classifier, trial_data(job.recipe, images, device), device):

@@ -8,10 +8,16 @@ from typing import Any
 
 from tracker.study.metrics import METRICS, RANKING_METRICS
 from tracker.study.recipe import NORMALIZATIONS, non_default
+from tracker.study.shifts import AS_IS
 from tracker.study.study import Cell, Study
 
 SHARE_KEY = "cells"
 VIEW_TAG = f"mlflow.sharedViewState.{SHARE_KEY}"
+TRAINED = {
+    "full": "every parameter is trained",
+    "head": "only the head is trained",
+    "head+bn": "only the head and BatchNorm are trained",
+}
 MAX_LISTED = 30
 """Values of an axis named in a description; MLflow takes 20,000 characters in all."""
 
@@ -93,12 +99,13 @@ def describe_cell(cell: Cell, study: Study, study_link: str | None) -> str:
     part = f"[study {study.name}]({study_link})" if study_link else f"study {study.name}"
     meaning = NORMALIZATIONS.get(recipe.normalization, "from an installed package")
     start = f"torchvision's {recipe.weights}" if recipe.source == "torchvision" else f"source `{recipe.source}`"
-    trained = "every parameter is trained" if recipe.tune == "full" else "only the head is trained"
+    trained = TRAINED[recipe.tune]
     lines = [
         f"One cell of {part}: **{study.question}**",
         "",
         f"`{recipe.model}` from {start}, fine-tuned on `{recipe.dataset}` for {recipe.epochs} epochs; {trained}.",
         f"Images are normalized by **{recipe.normalization}**: {meaning}. Seed {recipe.seed}.",
+        *([f"Their raw values were shifted first: `{recipe.shift}`."] if recipe.shift != AS_IS else []),
         "",
         f"Cell `{cell.id}` is the hash of everything that decides the result; the seed aside, it is configuration "
         f"`{configuration_name(cell)}`.",

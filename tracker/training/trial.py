@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracker.study.errors import NotFinite, Stopped
+from tracker.study.errors import DataError, NotFinite, Stopped
 from tracker.study.faults import reach
 from tracker.study.recipe import Recipe
+from tracker.study.shifts import AS_IS
 from tracker.training.evaluate import evaluate
 from tracker.training.position import Position
 from tracker.training.selection import Selection
@@ -57,9 +58,16 @@ def target_statistics(recipe: Recipe, images: ImageSet) -> Statistics:
     """Return the dataset's statistics, exact or published, as the recipe says.
 
     Raises:
-        DataError: there are no published ones for this dataset.
+        DataError: there are no published ones for this dataset, or not with this shift.
     """
-    return published_statistics(images.name) if recipe.statistics == "published" else images.statistics
+    if recipe.statistics == "exact":
+        return images.statistics
+    if recipe.shift != AS_IS:
+        raise DataError(
+            f"no statistics are published of dataset {images.name} under shift {recipe.shift}",
+            "use its exact ones: `statistics: exact` in the recipe",
+        )
+    return published_statistics(images.name)
 
 
 def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classifier:

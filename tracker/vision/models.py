@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracker.study.errors import SourceError, UsageError
 from tracker.study.seeds import derive_seed
@@ -54,14 +55,29 @@ class Classifier(nn.Module):
         }
 
     def set_trainable(self, tune: str) -> None:
-        """Choose which parameters learn: all (`full`) or the head's alone (`head`)."""
+        """Choose which parameters learn: all (`full`), the head's (`head`), or those and BatchNorm's (`head+bn`).
+
+        Raises:
+            UsageError: the network has no BatchNorm to tune.
+        """
         self.network.requires_grad_(tune == "full")
-        self.head.requires_grad_(True)
+        for module in self._tuned_apart(tune):
+            module.requires_grad_(True)
 
     def train_mode(self, tune: str) -> None:
-        """Enter training mode; with `tune="head"` the backbone, its BatchNorm included, stays as it is."""
+        """Enter training mode; what of the backbone does not learn stays as it is, its dropout off."""
         self.train(tune == "full")
-        self.head.train()
+        for module in self._tuned_apart(tune):
+            module.train()
+
+    def _tuned_apart(self, tune: str) -> list[nn.Module]:
+        """Return the modules that learn whatever the rest of the backbone does."""
+        if tune != "head+bn":
+            return [self.head]
+        norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
+        if not norms:
+            raise UsageError(f"{type(self.network).__name__} has no BatchNorm, which tune head+bn needs", "tune: head")
+        return [self.head, *norms]
 
     def trainable(self) -> Iterator[nn.Parameter]:
         """Yield the parameters that learn."""

@@ -168,3 +168,22 @@ def test_no_bit_of_the_training_depends_on_the_measuring(
     assert len(kept) == len(with_shift.values()) - 4
     assert "tracker.shift_reference" not in without.tags
     assert same(with_shift, without)
+
+
+def test_cells_of_one_bench_see_their_own_shift(home: Home) -> None:
+    """What a recipe shifts reaches training, statistics and fingerprint; a neighbour's images stay as they are."""
+    bench = Workbench(home, CPU, None)
+    plain = CELLS[0]
+    dimmed = parse_study(
+        {**STUDY, "recipe": {**STUDY["recipe"], "shift": "gain=0.25", "epochs": 1}}, file="dimmed.yaml"
+    ).cells[0]
+    images = bench.images(plain.recipe, plain.dataset)
+    darker = bench.images(dimmed.recipe, dimmed.dataset)
+    assert bench.images(plain.recipe, plain.dataset) is images
+    assert darker.statistics.mean[0] == pytest.approx(images.statistics.mean[0] / 4, abs=0.002)
+    assert int(bench.data(plain, images).train.images.max()) > 200
+    assert int(bench.data(dimmed, darker).train.images.max()) <= 64
+    run = Recorder()
+    train_cell(dimmed, bench, run, attempt(home.make(home.work / dimmed.id)))
+    assert run.tags["dataset.fingerprint"] == darker.fingerprint != images.fingerprint
+    assert run.values()["shift_std", 0][0] > 0.5

@@ -16,6 +16,7 @@ from tracker.significance.paired import sampling_variance
 from tracker.study.errors import UsageError
 from tracker.study.metrics import SELECTION
 from tracker.study.recipe import Recipe, Scalar
+from tracker.study.shifts import AS_IS
 from tracker.study.study import REPLICATE_AXIS, Cell, Study
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def against_published(study: Study, runs: Iterable[RunRecord]) -> Against:
                 continue
             cell = cells[score.outcomes[0].cell_id]
             key = _key(cell.recipe)
-            if key in published and cell.recipe.tune == "full":
+            if key in published and cell.recipe.tune == "full" and cell.recipe.shift == AS_IS:
                 results.append(_beside(row, score, cell, published[key], theirs[key]))
             else:
                 others.append(cell.configuration_name)

@@ -27,9 +27,9 @@ from tracker.training.splits import TrialData, trial_data
 from tracker.training.state import TrialState
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
 from tracker.vision.checkpoint import save_checkpoint
-from tracker.vision.datasets import open_dataset
 from tracker.vision.images import ImageSet
 from tracker.vision.models import Classifier
+from tracker.vision.raw_shift import open_shifted
 from tracker.vision.shift import ShiftMeter
 from tracker.vision.sources import Source
 
@@ -79,21 +79,22 @@ class Workbench:
         self.home = home
         self.device = device
         self._weights_dir = weights_dir
-        self._images: dict[str, ImageSet] = {}
+        self._images: dict[tuple[str, str], ImageSet] = {}
         self._data: tuple[tuple[object, ...], TrialData] | None = None
         self._source: tuple[tuple[object, ...], Source] | None = None
         self.shifts = ShiftMeter(home)
 
-    def images(self, name: str, spec: DatasetSpec) -> ImageSet:
-        """Open a dataset once."""
-        if name not in self._images:
-            self._images[name] = open_dataset(name, spec, self.home)
-        return self._images[name]
+    def images(self, recipe: Recipe, spec: DatasetSpec) -> ImageSet:
+        """Open a dataset, shifted as the recipe says, once."""
+        key = (recipe.dataset, recipe.shift)
+        if key not in self._images:
+            self._images[key] = open_shifted(recipe, spec, self.home)
+        return self._images[key]
 
     def data(self, cell: Cell, images: ImageSet) -> TrialData:
         """Move a cell's splits to the device; the last ones are kept, since neighbours share them."""
         recipe = cell.recipe
-        key = (recipe.dataset, recipe.limit_train, recipe.limit_test, recipe.val_fraction)
+        key = (recipe.dataset, recipe.shift, recipe.limit_train, recipe.limit_test, recipe.val_fraction)
         if self._data is None or self._data[0] != key:
             self._data = None  # free the old ones before the new ones are made
             self._data = (key, trial_data(recipe, images, self.device))
@@ -154,7 +155,7 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
     """
     started = time.monotonic()
     recipe = cell.recipe
-    images = bench.images(recipe.dataset, cell.dataset)
+    images = bench.images(recipe, cell.dataset)
     source = bench.source(cell)
     data = bench.data(cell, images)
     _describe(run, recipe, images, source, data, attempt.micro_batches)
