@@ -1,60 +1,33 @@
 """A folder of images: `train/CLASS/*` and `test/CLASS/*`, or `CLASS/*` alone with a seeded split.
 
-Classes are sorted by name, images by path, so a folder reads the same on every file system.
+Every file with an image's extension is an image, or an error that names it; with `unreadable: skip`
+all are decoded once, first, and those that cannot be are left out before anything is split.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tracker.study.errors import DataError, DataMissing
+from tracker.study.errors import DataError
 from tracker.study.recipe import DatasetSpec
 from tracker.vision.progress import Progress
-from tracker.vision.readers.decoding import decoded, for_each
+from tracker.vision.readers.decoding import Unreadable, attempt_each, decoded, unreadable_error
 from tracker.vision.readers.pixels import decode, size_and_gray
+from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import RawSet, RawSplit, Reader, asked_shape, folder_path, held_out
+from tracker.vision.readers.scanning import Scan, alike, scan_folder
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-"""In any case."""
-NOT_CLASSES = frozenset({"__MACOSX"})
-"""Folders that archivers leave behind."""
 TEST_FRACTION = 0.2
 
-
-@dataclass
-class Tally:
-    """What a scan has met: the images, and what it passed over.
-
-    Args:
-        listing: a line for each image: path, size, modification.
-        skipped: files and folders that are hidden or hold no image.
-    """
-
-    listing: list[str] = field(default_factory=list)
-    bytes: int = 0
-    skipped: int = 0
-
-
-@dataclass(frozen=True)
-class Scan:
-    """A folder's images by split and class, before any is opened.
-
-    Args:
-        splits: `train` and `test`, or `` for a folder without them: class -> paths, both sorted.
-    """
-
-    root: Path
-    splits: dict[str, dict[str, list[str]]]
-    tally: Tally
+Header = tuple[tuple[int, int], bool]
+"""(width, height) as seen, and whether the image is gray."""
 
 
 class Folder(Reader):
@@ -65,23 +38,29 @@ class Folder(Reader):
         return _origin(scan_folder(name, folder_path(spec)))
 
     def read(self, name: str, spec: DatasetSpec, raw: Path, progress: Progress) -> RawSet:
-        """Find the images and read their headers; pixels are decoded as they are asked for."""
+        """Find the images and read their headers; pixels are decoded as they are asked for.
+
+        With `unreadable: skip` every image is decoded here too, to see whether it can be.
+        """
         scan = scan_folder(name, folder_path(spec))
         classes = _classes(name, spec, scan)
+        headers, unreadable = _headers(name, spec, scan.paths(classes), progress)
+        if unreadable:
+            scan = _readable(scan, classes, unreadable)
         splits = _split(name, spec, scan, classes)
-        paths = [path for images in splits.values() for path, _ in images]
-        shape = _common_shape(name, spec, scan.root, paths, progress)
+        shape = _common_shape(name, spec, scan.root, headers)
 
         def make(which: str) -> RawSplit:
             images = splits[which]
             read_one = partial(decode, channels=shape[0], size=spec.image_size)
 
             def blocks() -> Iterable[np.ndarray]:
-                return decoded([path for path, _ in images], read_one, shape)
+                return decoded([path for path, _ in images], read_one, shape, cure=_cure(name))
 
             return RawSplit(np.array([label for _, label in images], dtype=np.int64), shape, blocks)
 
-        return RawSet(make("train"), make("test"), classes, _origin(scan), scan.tally.skipped)
+        skipped = scan.tally.skipped + len(unreadable)
+        return RawSet(make("train"), make("test"), classes, _origin(scan), skipped)
 
 
 def _origin(scan: Scan) -> dict[str, Any]:
@@ -90,111 +69,36 @@ def _origin(scan: Scan) -> dict[str, Any]:
     return {"path": str(scan.root), "files": len(tally.listing), "bytes": tally.bytes, "listing": digest}
 
 
-def scan_folder(name: str, root: Path) -> Scan:
-    """Find a folder's images; symbolic links are followed, each real folder once a class.
-
-    Raises:
-        DataMissing: there is no such folder.
-        DataError: it has train/ without test/, or the other way round, or no folder of images at all,
-            or cannot be read.
-    """
-    if not root.is_dir():
-        raise DataMissing(f"{root}: there is no such folder of images", f"--set datasets.{name}.path=FOLDER")
-    try:
-        return _scan(root)
-    except OSError as error:
-        raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
-
-
-def _scan(root: Path) -> Scan:
-    tally = Tally()
-    found = [name for name in ("train", "test") if (root / name).is_dir()]
-    if len(found) == 1:
-        other = "test" if found == ["train"] else "train"
-        raise DataError(
-            f"{root}: has {found[0]}/ but no {other}/",
-            f"add {other}/CLASS/*, or give a folder of CLASS/* alone, which is then split by class",
-        )
-    splits = {name: _scan_classes(root / name, root, tally) for name in found or [""]}
-    return Scan(root, splits, tally)
-
-
-def _scan_classes(folder: Path, root: Path, tally: Tally) -> dict[str, list[str]]:
-    above = {_identity(root), _identity(folder)}
-    classes = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name in NOT_CLASSES or not _is_folder(entry):
-            tally.skipped += 1
-        else:
-            classes[entry.name] = sorted(_images(entry.path, set(above), tally))
-    if not classes:
-        raise DataError(f"{folder}: has no folders, so no classes", "put the images of each class into one: CLASS/*")
-    return classes
-
-
-def _images(folder: str, seen: set[tuple[int, int]], tally: Tally) -> Iterator[str]:
-    """Give the images below `folder`; `seen` keeps a link to a folder already read from being followed."""
-    pending = [folder]
-    while pending:
-        current = pending.pop()
-        if (identity := _identity(Path(current))) in seen:
-            tally.skipped += 1
-            continue
-        seen.add(identity)
-        for entry in os.scandir(current):
-            if entry.name.startswith("."):
-                tally.skipped += 1
-            elif _is_folder(entry):
-                pending.append(entry.path)
-            elif entry.name.lower().endswith(EXTENSIONS) and _count(entry, tally):
-                yield entry.path
-            else:
-                tally.skipped += 1
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _count(entry: os.DirEntry[str], tally: Tally) -> bool:
-    """Take down a file; false for what is no file (a pipe would block whoever opens it)."""
-    try:
-        status = entry.stat()
-    except OSError:  # a dangling link: named with the other unreadable images when it is opened
-        return True
-    if not stat.S_ISREG(status.st_mode):
-        return False
-    tally.listing.append(f"{entry.path} {status.st_size} {status.st_mtime_ns}")
-    tally.bytes += status.st_size
-    return True
+def _cure(name: str) -> str:
+    return f"replace or remove these files, or leave them out: --set datasets.{name}.unreadable=skip"
 
 
 def _classes(name: str, spec: DatasetSpec, scan: Scan) -> tuple[str, ...]:
     """Return the class names: sorted, or those the spec asks for, in its order.
 
     Raises:
-        DataError: fewer than two, one without images, or not the same ones in every split.
+        DataError: fewer than two, one without images, one that cannot be shown, or not the same ones in every split.
     """
-    there = sorted({label for found in scan.splits.values() for label in found})
+    there = scan.classes()
     wanted = tuple(str(label) for label in spec.classes or there)
     if unknown := sorted(set(wanted) - set(there)):
         raise DataError(
             f"{scan.root}: dataset {name} asks for class {unknown[0]!r}, which is no folder there",
-            f"classes there: {', '.join(there)}",
+            f"classes there: {', '.join(map(printable, there))}",
         )
+    for label in wanted:
+        if printable(label) != label:
+            raise DataError(
+                f"{scan.root}: class folder '{printable(label)}' has control characters in its name, or is not UTF-8",
+                "rename the folder: its name is the class's name in every table",
+            )
     for split, found in scan.splits.items():
         if lacking := [label for label in wanted if label not in found]:
             more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+            twin = next((label for label in found if alike(label) == alike(lacking[0])), None)
+            spelt = f", where {twin!r} is spelt in another case or Unicode form" if twin else ""
             raise DataError(
-                f"{scan.root}: train/ and test/ have different classes: {lacking[0]!r} is not in {split}/{more}",
+                f"{scan.root}: train/ and test/ have different classes: {lacking[0]!r} is not in {split}/{spelt}{more}",
                 f"give both the same class folders, or name those to use: --set datasets.{name}.classes=[A, B]",
             )
         if empty := [label for label in wanted if not found[label]]:
@@ -203,6 +107,62 @@ def _classes(name: str, spec: DatasetSpec, scan: Scan) -> tuple[str, ...]:
     if len(wanted) < 2:
         raise DataError(f"{scan.root}: has one class, {wanted[0]!r}", "a classifier needs two: CLASS/* for each")
     return wanted
+
+
+def _headers(
+    name: str, spec: DatasetSpec, paths: Sequence[str], progress: Progress
+) -> tuple[dict[str, Header], dict[str, str]]:
+    """Read every image's header, with `unreadable: skip` its pixels too.
+
+    Returns:
+        path -> header of the images that can be read, and path -> reason of those left out.
+
+    Raises:
+        DataDamaged: images cannot be read, and the spec does not say to leave them out.
+    """
+    skip = spec.unreadable == "skip"
+    headers: dict[str, Header] = {}
+    failures: list[Unreadable] = []
+    done = 0
+    for block in attempt_each(
+        paths, _decoded_header if skip else size_and_gray, task=f"look through {name}", progress=progress
+    ):
+        for path, result in zip(paths[done : done + len(block)], block, strict=True):
+            if isinstance(result, Unreadable):
+                failures.append(result)
+            else:
+                headers[path] = result
+        done += len(block)
+    if failures and not skip:
+        raise unreadable_error(failures, len(paths), _cure(name))
+    return headers, {failure.name: failure.reason for failure in failures}
+
+
+def _decoded_header(path: str) -> Header:
+    """Return an image's header once its pixels could be decoded too, as `decode` will."""
+    header = size_and_gray(path)
+    decode(path, 1, None)
+    return header
+
+
+def _readable(scan: Scan, classes: Sequence[str], unreadable: Mapping[str, str]) -> Scan:
+    """Return a scan without what cannot be read.
+
+    Raises:
+        DataError: a class has no image left, in the folder or in one of its splits.
+    """
+    left = scan.without(unreadable)
+    for split, found in left.splits.items():
+        for label in classes:
+            if not found[label]:
+                lost = scan.splits[split][label]
+                where = scan.root / split / label
+                raise DataError(
+                    f"{where}: none of its {len(lost)} images can be read; "
+                    f"{printable(os.path.relpath(lost[0], scan.root))}: {unreadable[lost[0]]}",
+                    "replace these files, or remove the folder",
+                )
+    return left
 
 
 def _split(name: str, spec: DatasetSpec, scan: Scan, classes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
@@ -228,28 +188,20 @@ def _split(name: str, spec: DatasetSpec, scan: Scan, classes: Sequence[str]) -> 
     }
 
 
-def _common_shape(
-    name: str, spec: DatasetSpec, root: Path, paths: Sequence[str], progress: Progress
-) -> tuple[int, int, int]:
+def _common_shape(name: str, spec: DatasetSpec, root: Path, headers: Mapping[str, Header]) -> tuple[int, int, int]:
     """Return (C, H, W) that all images have, or are given: gray only where every image is.
 
     Raises:
         DataError: sizes differ or are not square, and the spec does not say what to resize to.
-        DataDamaged: headers that cannot be read.
     """
-    headers = [
-        header
-        for block in for_each(paths, size_and_gray, task=f"look through {name}", progress=progress)
-        for header in block
-    ]
-    gray = all(is_gray for _, is_gray in headers)
-    (width, height), _ = headers[0]
+    gray = all(is_gray for _, is_gray in headers.values())
+    first, ((width, height), _) = next(iter(headers.items()))
     if spec.image_size is None:
-        for path, ((w, h), _) in zip(paths, headers, strict=True):
+        for path, ((w, h), _) in headers.items():
             if (w, h) != (width, height):
+                one, other = (printable(os.path.relpath(path, root)) for path in (first, path))
                 raise DataError(
-                    f"{root}: images differ in size: {os.path.relpath(paths[0], root)} is {width}x{height}, "
-                    f"{os.path.relpath(path, root)} is {w}x{h}",
+                    f"{root}: images differ in size: {one} is {width}x{height}, {other} is {w}x{h}",
                     f"resize them all: --set datasets.{name}.image_size=64, or another size",
                 )
         if width != height:

@@ -2,15 +2,19 @@
 
 What is done, in this order: EXIF rotation; transparency put on black, which is what padding is;
 8 bits a channel, gray or RGB; with a size, the largest centred square, then bilinear with
-antialiasing. Of an animation the first frame is taken.
+antialiasing. Of an animation the first frame is taken. Colour profiles are not applied.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
 """What is decoded, whatever a file is called; PIL knows more, some of which start other programs."""
@@ -18,13 +22,19 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """EXIF's tag for rotation, and its values that swap width and height."""
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257
+
+LARGE_PIXELS = 1 << 23
+"""Images beyond this are decoded one at a time: at PIL's limit of 89 million pixels one takes 0.4 GB, with
+transparency 1.1 GB."""
+_one_at_a_time = Lock()
 
 
 def open_image(source: str | bytes) -> Image.Image:
     """Open an image; its pixels are not decoded yet.
 
     Raises:
-        ValueError: more pixels than PIL's limit against decompression bombs.
+        ValueError: more pixels than PIL's limit against decompression bombs; an empty file.
         OSError: not an image, or a format that is not accepted.
     """
     limit = Image.MAX_IMAGE_PIXELS
@@ -32,7 +42,12 @@ def open_image(source: str | bytes) -> Image.Image:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"has more than {limit:,} pixels") from error
+    except UnidentifiedImageError:
+        if isinstance(source, str) and not Path(source).stat().st_size:
+            raise ValueError("is empty") from None
+        raise
     if limit is not None and image.width * image.height > limit:  # PIL itself raises at twice its limit only
+        image.close()
         raise ValueError(f"has {image.width * image.height:,} pixels, more than {limit:,}")
     return image
 
@@ -44,11 +59,23 @@ def size_and_gray(source: str | bytes) -> tuple[tuple[int, int], bool]:
         OSError, ValueError: as `open_image`.
     """
     with open_image(source) as image:
-        width, height = image.size
-        # Only where it matters: a PNG is decoded in full to find its EXIF data.
-        if width != height and image.getexif().get(ORIENTATION) in SIDEWAYS:
-            width, height = height, width
-        return (width, height), image.mode in GRAY_MODES
+        return seen_size(image), image.mode in GRAY_MODES
+
+
+def seen_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) of an opened image as it will be seen, EXIF rotation applied."""
+    width, height = image.size
+    # Only where it matters: a PNG is decoded in full to find its EXIF data.
+    if width != height and is_sideways(image):
+        if image.format == "TIFF":  # some versions of PIL swap them on opening, some do not
+            width, height = image.tag_v2[TIFF_WIDTH], image.tag_v2[TIFF_HEIGHT]  # type: ignore[attr-defined]
+        return height, width
+    return width, height
+
+
+def is_sideways(image: Image.Image) -> bool:
+    """Say whether an opened image's EXIF data swaps width and height."""
+    return image.getexif().get(ORIENTATION) in SIDEWAYS
 
 
 def decode(source: str | bytes, channels: int, size: int | None) -> np.ndarray:
@@ -64,8 +91,28 @@ def decode(source: str | bytes, channels: int, size: int | None) -> np.ndarray:
     Raises:
         Exception: whatever PIL raises for a damaged file, which is nearly anything.
     """
-    with open_image(source) as image:
-        return _to_array(ImageOps.exif_transpose(image), channels, size)
+    with open_image(source) as image, room_for(image):
+        return fitted(upright(image), channels, size)
+
+
+@contextmanager
+def room_for(image: Image.Image) -> Iterator[None]:
+    """Wait until no other large image is in memory, if this one is large."""
+    if image.width * image.height <= LARGE_PIXELS:
+        yield
+        return
+    with _one_at_a_time:
+        yield
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an opened image upright, as its EXIF data says, and make it 8 bits a channel on black.
+
+    Raises:
+        Exception: as `decode`.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
+    return _eight_bit(image)
 
 
 def fit_array(image: np.ndarray, channels: int, size: int | None) -> np.ndarray:
@@ -75,18 +122,32 @@ def fit_array(image: np.ndarray, channels: int, size: int | None) -> np.ndarray:
         image: uint8, (C, H, W), C 1 or 3.
     """
     pixels = np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-    return _to_array(Image.fromarray(pixels), channels, size)
+    return fitted(_eight_bit(Image.fromarray(pixels)), channels, size)
 
 
-def _to_array(image: Image.Image, channels: int, size: int | None) -> np.ndarray:
-    image = _eight_bit(image).convert("L" if channels == 1 else "RGB")
+def fitted(image: Image.Image, channels: int, size: int | None) -> np.ndarray:
+    """Give an image of 8 bits its channels and size.
+
+    Args:
+        channels, size: as `decode`.
+
+    Returns:
+        uint8, (C, H, W).
+    """
+    image = as_mode(image, "L" if channels == 1 else "RGB")
     if size is not None:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+        if image.width != image.height:
+            image = image.crop((left, top, left + side, top + side))
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def as_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return the image itself where it has the mode, else a converted copy: large ones fill memory."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -100,5 +161,5 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.rint(values * (255 / 65535)).astype(np.uint8))
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, image.convert("RGBA"))
+        return Image.alpha_composite(black, as_mode(image, "RGBA"))
     return image

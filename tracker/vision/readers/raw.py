@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tracker.study.errors import DataError
+from tracker.study.errors import DataError, DataMissing
 from tracker.study.recipe import DatasetSpec
 from tracker.study.seeds import derive_seed
 from tracker.vision.fetch import Download
 from tracker.vision.progress import Progress
 from tracker.vision.readers.pixels import fit_array
+from tracker.vision.readers.printing import printable
 
 BLOCK, BLOCK_BYTES = 512, 32 << 20
 """Images handed over at once: 512, or fewer if they are large, so memory stays bounded."""
@@ -48,7 +49,7 @@ class RawSet:
         classes: K names, in the order of the labels.
         origin: plain JSON values that tell where the images come from; where they differ from those
             of the packed form, the images are packed again.
-        skipped: files passed over, since they are hidden or no images.
+        skipped: files passed over, since they are hidden, no images, or (`unreadable: skip`) cannot be read.
     """
 
     train: RawSplit
@@ -133,7 +134,10 @@ class Reader:
 def folder_path(spec: DatasetSpec) -> Path:
     """Return where the spec says the images lie: absolute, one folder under one name."""
     assert spec.path is not None  # the spec's own rule for kind folder
-    return Path(spec.path).expanduser().resolve()
+    try:
+        return Path(spec.path).expanduser().resolve()
+    except (RuntimeError, ValueError) as error:  # a link to itself, no such user, a zero byte
+        raise DataMissing(f"{printable(spec.path)}: is no folder: {printable(str(error))}") from error
 
 
 def asked_shape(spec: DatasetSpec, shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -1,0 +1,1 @@
+"""A look through a user's folder of images, before anything is trained on it."""
