@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tracker.cli.main import cli
-from tracker.study.load import SOURCE_KEYS, type_words
+from tracker.study.explaining import type_words
+from tracker.study.load import SOURCE_KEYS
 from tracker.study.metrics import METRICS, RANKING_METRICS, SELECTION
 from tracker.study.recipe import NORMALIZATIONS, DatasetSpec, Recipe
 from tracker.study.shifts import STEPS
@@ -72,7 +73,8 @@ def reference() -> str:
         + ". They mean what they mean in a recipe; `dataset` is required, and `seed` is 0 unless given.",
         "## Normalizations",
         table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in NORMALIZATIONS.items()]),
-        "An installed package adds one with an entry point of the group `tracker.normalizations`.",
+        "An installed package adds one with an entry point of the group `tracker.normalizations`, a model with "
+        "`tracker.models`, a kind of dataset with `tracker.datasets`: [your own parts](extending.md).",
         "## Shifts",
         "Steps of the recipe key `shift`, joined by `+` and done from left to right. A number may differ by channel: "
         "`gain=1:0.7:0.4`.",

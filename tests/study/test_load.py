@@ -108,7 +108,7 @@ def test_a_good_file(folder: Path) -> None:
         ({key: value for key, value in DOCUMENT.items() if key != "axes"}, "axes", "is missing", "seed: [1, 2, 3]"),
         ({key: value for key, value in DOCUMENT.items() if key != "recipe"}, "recipe.model", "is missing", None),
         ({**DOCUMENT, "recipe": {"model": "x", "dataset": "digits"}}, "recipe.normalization", "is missing", None),
-        (changed(datasets={"own": {}}), "datasets.own.kind", "is missing", "digits or folder"),
+        (changed(datasets={"own": {}}), "datasets.own.kind", "is missing", "digits, folder"),
         (changed(datasets={"own": {"kind": "folder"}}), "datasets.own", "`path` goes with", None),
         (changed(sources={"s": {}}), "sources.s.dataset", "is missing", "cifar10, cifar100"),
         # what YAML reads otherwise than it looks

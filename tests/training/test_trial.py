@@ -206,7 +206,7 @@ def test_published_statistics_of_an_unpublished_dataset_are_refused(image_set: I
 def test_published_statistics_are_not_those_of_a_shifted_dataset(image_set: ImageSet, recipe: Recipe) -> None:
     """What is published describes the images as they are; a shift with it is refused before anything is trained."""
     other = recipe.model_copy(update={"statistics": "published", "shift": "gain=0.5"})
-    with pytest.raises(DataError, match="under shift gain=0.5"):
+    with pytest.raises(DataError, match=r"under shift gain=0\.5"):
         build_classifier(other, replace(image_set, name="cifar10"), random_source("resnet18"))
 
 

@@ -34,7 +34,7 @@ def data() -> None:
 @home_option
 @format_option
 def list_datasets(study_name: str | None, settings: tuple[str, ...], home: str | None, form: str) -> None:
-    """List datasets: the built-in ones, or those a study uses.
+    """List datasets: the built-in ones and those of packages, or those a study uses.
 
     \b
     ready    packed for training
@@ -109,7 +109,7 @@ def fetch(
         for model_and_weights in weights:
             _fetch_weights(model_and_weights, place, mirror, progress)
         for name, spec in wanted.items():
-            if spec.path is None:
+            if spec.kind != "folder":
                 fetch_dataset(spec.kind, place, progress=progress, mirror=mirror)
             opened = open_dataset(name, spec, place, progress=progress)
             click.echo(f"{name}: ready, {len(opened.train):,} + {len(opened.test):,} images", err=True)
@@ -206,23 +206,23 @@ def verify(names: tuple[str, ...], home: str | None) -> None:
 
 
 def _known(study_name: str | None, settings: tuple[str, ...]) -> dict[str, DatasetSpec]:
-    """Return the datasets of a study; without one, the built-in ones."""
+    """Return the datasets of a study; without one, the built-in ones and those of installed packages."""
     from tracker.study.errors import UsageError
     from tracker.study.load import load_study
-    from tracker.vision.datasets import BUILT_IN, datasets_of
+    from tracker.vision.datasets import datasets_of, ready_made
 
     if study_name is not None:
         return datasets_of(load_study(study_name, settings).cells)
     if settings:
         raise UsageError("--set changes a study, and none is named", "add --study NAME")
-    return dict(BUILT_IN)
+    return ready_made()
 
 
 def _chosen(names: tuple[str, ...], known: dict[str, DatasetSpec]) -> dict[str, DatasetSpec]:
     from tracker.study.errors import UsageError
-    from tracker.vision.datasets import BUILT_IN
+    from tracker.vision.datasets import ready_made
 
-    known = BUILT_IN | known
+    known = ready_made() | known
     for name in names:
         if name not in known:
             raise UsageError(

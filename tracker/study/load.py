@@ -6,13 +6,12 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from tracker.study.errors import StudyError, UsageError
+from tracker.study.explaining import explain, near, near_part
 from tracker.study.overrides import put_axis, put_setting
 from tracker.study.recipe import (
     DATASET_KINDS,
@@ -21,10 +20,10 @@ from tracker.study.recipe import (
     DatasetSpec,
     Recipe,
     Scalar,
-    normalization_names,
+    dataset_names,
 )
 from tracker.study.study import REPLICATE_AXIS, Study, first_by_configuration
-from tracker.study.yamlfile import FLOAT_AS_TEXT, read_yaml
+from tracker.study.yamlfile import read_yaml
 
 MAX_CELLS = 1_000_000
 EXPERIMENTS = Path("experiments")
@@ -53,8 +52,8 @@ def find_study_file(name_or_path: str) -> Path:
         if path.is_file():
             return path
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    near = difflib.get_close_matches(name_or_path, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    close = difflib.get_close_matches(name_or_path, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
     raise UsageError(
         f"there is no study {name_or_path!r}",
         f"{hint}studies here: {', '.join(known) or 'none'}; or give a path to a YAML file",
@@ -104,7 +103,7 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
     for key in [*recipe, *axes]:
         if key not in RECIPE_KEYS:
             section = "recipe" if key in recipe else "axes"
-            raise StudyError(file, f"{section}.{key}", "is not a recipe key", _near(key, RECIPE_KEYS))
+            raise StudyError(file, f"{section}.{key}", "is not a recipe key", near(key, RECIPE_KEYS))
     clean_axes = {key: _values(file, f"axes.{key}", key, values) for key, values in axes.items()}
     for key in clean_axes:
         if key in recipe:
@@ -123,7 +122,7 @@ def parse_study(document: Mapping[str, Any], file: str, folder: Path | None = No
     try:
         study = Study(**plain)
     except ValidationError as error:
-        raise _explain(file, error, Study) from None
+        raise explain(file, error, Study) from None
     _check_references(file, study)
     _check_more_seeds(file, study)
     return study
@@ -158,7 +157,7 @@ def _field(file: str, where: str, key: str, value: Any) -> Any:
     try:
         return getattr(Recipe(**{**PLACEHOLDERS, key: value}), key)
     except ValidationError as error:
-        raise _explain(file, error, Recipe, where=where) from None
+        raise explain(file, error, Recipe, where=where) from None
 
 
 def _datasets(file: str, section: Any, folder: Path | None) -> dict[str, Any]:
@@ -171,7 +170,7 @@ def _datasets(file: str, section: Any, folder: Path | None) -> dict[str, Any]:
         try:
             spec = DatasetSpec(**keys)
         except ValidationError as error:
-            raise _explain(file, error, DatasetSpec, section=where) from None
+            raise explain(file, error, DatasetSpec, section=where) from None
         if spec.path is not None and folder is not None:
             spec = spec.model_copy(update={"path": str((folder / Path(spec.path).expanduser()).absolute())})
         specs[name] = spec
@@ -180,27 +179,27 @@ def _datasets(file: str, section: Any, folder: Path | None) -> dict[str, Any]:
 
 def _check_references(file: str, study: Study) -> None:
     """Every dataset is known, every source's recipe is whole, and the baseline is on the grid."""
-    known = [*(kind for kind in DATASET_KINDS if kind != "folder"), *study.datasets]
+    known = list(dict.fromkeys([*dataset_names(), *study.datasets]))
     for where, name in _values_of(study, "dataset").items():
         if name not in known:
-            raise StudyError(file, where, f"{name!r} is not a dataset", _near(str(name), known))
+            raise StudyError(file, where, f"{name!r} is not a dataset", near_part(str(name), known))
     for source, keys in study.sources.items():
         where = f"sources.{source}"
         if source in SOURCE_WORDS:
             raise StudyError(file, where, "is a built-in source's name", "another name")
         for key, value in keys.items():
             if key not in SOURCE_KEYS:
-                raise StudyError(file, f"{where}.{key}", "is not a key of a source", _near(key, SOURCE_KEYS))
+                raise StudyError(file, f"{where}.{key}", "is not a key of a source", near(key, SOURCE_KEYS))
             _field(file, f"{where}.{key}", key, value)
         if "dataset" not in keys:
             raise StudyError(file, f"{where}.dataset", "is missing", ", ".join(known))
         if keys["dataset"] not in known:
             problem = f"{keys['dataset']!r} is not a dataset"
-            raise StudyError(file, f"{where}.dataset", problem, _near(str(keys["dataset"]), known))
+            raise StudyError(file, f"{where}.dataset", problem, near_part(str(keys["dataset"]), known))
     normalizations = [str(value) for value in _values_of(study, "normalization").values()]
     if study.baseline not in normalizations:
         problem = f"{study.baseline!r} is not a normalization of this study"
-        raise StudyError(file, "baseline", problem, _near(study.baseline, normalizations))
+        raise StudyError(file, "baseline", problem, near(study.baseline, normalizations))
 
 
 def _check_more_seeds(file: str, study: Study) -> None:
@@ -212,8 +211,8 @@ def _check_more_seeds(file: str, study: Study) -> None:
     for name, seeds in study.more_seeds.items():
         where = f"more_seeds.{name}"
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or list(known)[:3]
-            raise StudyError(file, where, "is not a configuration of the grid", f"names such as {', '.join(near)}")
+            close = difflib.get_close_matches(name, known, n=3) or list(known)[:3]
+            raise StudyError(file, where, "is not a configuration of the grid", f"names such as {', '.join(close)}")
         for number, seed in enumerate(seeds):
             if seed in there:
                 raise StudyError(file, f"{where}[{number}]", f"{seed} is a seed of the grid", "further ones")
@@ -224,79 +223,3 @@ def _values_of(study: Study, key: str) -> dict[str, Scalar]:
     if key in study.axes:
         return {f"axes.{key}[{number}]": value for number, value in enumerate(study.axes[key])}
     return {f"recipe.{key}": study.recipe[key]}
-
-
-def _near(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
-    return (f"{close[0]}? All: " if close else "") + ", ".join(known)
-
-
-def _explain(
-    file: str, error: ValidationError, model: type[BaseModel], *, section: str = "", where: str | None = None
-) -> StudyError:
-    """Turn pydantic's first error into one sentence that names key, value and what is accepted.
-
-    Args:
-        section: where in the file `model` stands; pydantic tells the rest of the way.
-        where: the whole way, for a value checked by itself.
-    """
-    first = error.errors(include_url=False)[0]
-    path = [part for part in first["loc"] if not str(part).startswith("function-")]
-    if len(path) > 2 and path[-1] in ("[key]", "str", "int", "float", "bool"):
-        path.pop()  # which member of a union, or that it is about the key
-    key = where or "".join([section, *(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)])
-    key = key.removeprefix(".")
-    field = model.model_fields.get(str(path[0])) if path else None
-    accepted = _accepted(field) if field else None
-    kind, value = first["type"], first.get("input")
-    if kind == "extra_forbidden":
-        return StudyError(file, key, "is not a key here", _near(str(path[-1]), list(model.model_fields)))
-    if kind == "missing":
-        return StudyError(file, key, "is missing", accepted)
-    if kind == "string_pattern_mismatch":
-        return StudyError(
-            file, key, f"{value!r} is not a name", "letters, digits and . _ - after the first, 80 at most"
-        )
-    if isinstance(value, bool):
-        read = "`yes`, `on` or `true`" if value else "`no`, `off` or `false`"
-        return StudyError(file, key, f"is {str(value).lower()} (YAML reads {read} so); text needs quotes", accepted)
-    if kind in ("int_type", "float_type") and isinstance(value, str) and FLOAT_AS_TEXT.match(value):
-        problem = f"{value!r} is text: YAML wants a dot and a sign, as in 1.0e-3"
-        return StudyError(file, key, problem, _number(float(value), whole=kind == "int_type"))
-    if kind == "literal_error" and field is not None:
-        return StudyError(file, key, f"is {value!r}", _near(str(value), _options(field.annotation)))
-    if path == ["normalization"] and kind == "value_error":
-        return StudyError(file, key, f"{value!r} is not a normalization", _near(str(value), normalization_names()))
-    message = first["msg"].removeprefix("Value error, ")
-    problem = message if kind == "value_error" else f"{value!r}: {message[0].lower()}{message[1:]}"
-    return StudyError(file, key, problem, accepted)
-
-
-def _accepted(field: FieldInfo) -> str:
-    """Say what a key takes: its type's words, then its meaning."""
-    return f"{type_words(field.annotation)} ({field.description})"
-
-
-def type_words(annotation: Any) -> str:
-    """Say what a type takes, in the words of who writes a YAML file."""
-    if get_origin(annotation) is Literal:
-        return " or ".join(_options(annotation))
-    if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(type_words(kind) for kind in get_args(annotation))
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-    return {**words, tuple: "a list", dict: "a mapping"}[get_origin(annotation) or annotation]
-
-
-def _options(annotation: Any) -> list[str]:
-    """Return the values of a Literal, or of the one in a union with null."""
-    if get_origin(annotation) is Literal:
-        return [str(value) for value in get_args(annotation)]
-    return [option for kind in get_args(annotation) for option in _options(kind)]
-
-
-def _number(number: float, whole: bool) -> str:
-    """Write a number so that YAML reads it as one."""
-    if whole and number.is_integer():
-        return str(int(number))
-    text = repr(number)
-    return text if "." in text else text.replace("e", ".0e")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tracker.study.extensions import NAME, installed
 from tracker.study.shifts import AS_IS, parse_shift
 
 NORMALIZATIONS: dict[str, str] = {
@@ -27,13 +26,17 @@ SOURCE_WORDS = ("torchvision", "random")
 
 def normalization_names() -> list[str]:
     """Return the built-in normalizations and those of installed packages (group `tracker.normalizations`)."""
-    return [*NORMALIZATIONS, *_installed_normalizations()]
+    return list(dict.fromkeys([*NORMALIZATIONS, *installed("tracker.normalizations")]))
 
 
-@cache
-def _installed_normalizations() -> tuple[str, ...]:
-    """Look through the installed packages once: it takes 3 ms, and every recipe is checked."""
-    return tuple(sorted(point.name for point in entry_points(group="tracker.normalizations")))
+def dataset_kinds() -> list[str]:
+    """Return the built-in kinds of dataset and those of installed packages (group `tracker.datasets`)."""
+    return list(dict.fromkeys([*DATASET_KINDS, *installed("tracker.datasets")]))
+
+
+def dataset_names() -> list[str]:
+    """Return the datasets that need no `datasets` section: each kind but `folder`."""
+    return [kind for kind in dataset_kinds() if kind != "folder"]
 
 
 class Frozen(BaseModel):
@@ -42,7 +45,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 """Letters, digits, dot, dash, underscore: safe as a file name, a URL part and a column."""
 
 
@@ -53,9 +56,16 @@ class Recipe(Frozen):
     change; new behaviour gets a new key.
     """
 
-    model: Name = Field(description="a torchvision classifier: resnet18, resnet50, densenet121, densenet161, ...")
-    dataset: Name = Field(description="a built-in dataset, or a name from the study's `datasets` section")
-    normalization: str = Field(description="how images become network input: " + ", ".join(NORMALIZATIONS))
+    model: Name = Field(
+        description="a torchvision classifier: resnet18, resnet50, densenet121, densenet161, ...; or one of an "
+        "installed package"
+    )
+    dataset: Name = Field(
+        description="a built-in dataset, one of an installed package, or a name from the study's `datasets` section"
+    )
+    normalization: str = Field(
+        description="how images become network input: " + ", ".join(NORMALIZATIONS) + "; or one of an installed package"
+    )
     seed: int = Field(223, ge=0, lt=2**63, description="decides order, crops, flips, head and dropout")
     source: Name = Field(
         "torchvision",
@@ -125,7 +135,10 @@ def non_default(model: BaseModel) -> dict[str, Any]:
 class DatasetSpec(Frozen):
     """One entry of a study's `datasets` section."""
 
-    kind: Literal[DATASET_KINDS] = Field(description="how the images are stored: " + ", ".join(DATASET_KINDS))  # type: ignore[valid-type]
+    kind: str = Field(
+        description="how the images are stored: " + ", ".join(DATASET_KINDS) + "; or a kind of an installed package, "
+        "which says which of the other keys it takes"
+    )
     path: str | None = Field(
         None,
         min_length=1,
@@ -151,22 +164,32 @@ class DatasetSpec(Frozen):
     def _tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        kinds = dataset_kinds()
+        if value not in kinds:
+            raise ValueError(f"is not a kind of dataset; accepted: {', '.join(kinds)}")
+        return value
+
     @model_validator(mode="after")
     def _keys_fit_kind(self) -> DatasetSpec:
+        if self.unreadable == "skip" and self.kind != "folder":
+            raise ValueError("`unreadable` goes with `kind: folder`")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("`classes` names a class twice")
+        if self.kind not in DATASET_KINDS:
+            return self  # which keys it takes, its package's reader tells: `tracker.vision.readers.installed`
         if (self.path is not None) != (self.kind == "folder"):
-            raise ValueError("`path` goes with `kind: folder`, and only with it")
+            raise ValueError("`path` goes with `kind: folder`, and among the built-in kinds only with it")
         if self.classes is not None:
             accepted = {"digits": int, "folder": str}.get(self.kind)
             if accepted is None:
                 raise ValueError("`classes` goes with `kind: digits` or `folder`")
             if not all(isinstance(value, accepted) for value in self.classes):
                 raise ValueError(f"`classes` takes {'digits, 0 to 9' if accepted is int else 'names of class folders'}")
-            if len(set(self.classes)) < len(self.classes):
-                raise ValueError("`classes` names a class twice")
             if accepted is int and not set(self.classes) <= set(range(10)):
                 raise ValueError("`classes` takes digits, 0 to 9")
-        if self.unreadable == "skip" and self.kind != "folder":
-            raise ValueError("`unreadable` goes with `kind: folder`")
         if self.test_fraction is not None and self.kind not in ("digits", "folder"):
             raise ValueError("`test_fraction` goes with `kind: digits` or `folder`; the others have their own split")
         return self

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tracker.study.recipe import (
-    DATASET_KINDS,
     SOURCE_WORDS,
     DatasetSpec,
     Frozen,
     Name,
     Recipe,
     Scalar,
+    dataset_names,
     non_default,
 )
 
@@ -137,7 +137,7 @@ class Study(Frozen):
         """Return how dataset `name` is stored. Raises: KeyError."""
         if name in self.datasets:
             return self.datasets[name]
-        if name in DATASET_KINDS and name != "folder":
+        if name in dataset_names():
             return DatasetSpec(kind=name)
         raise KeyError(name)
 

@@ -11,16 +11,18 @@ from pathlib import Path
 import torch
 
 from tracker.study.errors import DiskFull, PreflightError, TrackerError, UsageError
+from tracker.study.extensions import installed
 from tracker.study.home import Home
 from tracker.study.recipe import DatasetSpec
 from tracker.study.study import Cell, Study
+from tracker.sweep.own_parts import probe_own_model, probe_own_normalization
 from tracker.sweep.probes import StartingPoint, probe_batch, probe_normalizations
 from tracker.sweep.sources import cell_source, source_job
 from tracker.training.device import resolve_device
 from tracker.training.trial import target_statistics
 from tracker.vision.datasets import datasets_of, open_dataset
 from tracker.vision.images import ImageSet
-from tracker.vision.models import model_names
+from tracker.vision.models import check_model, without_weights
 from tracker.vision.progress import Progress, silent
 from tracker.vision.raw_shift import apply_shift
 from tracker.vision.sources import weights_file
@@ -88,6 +90,12 @@ def preflight(
         say(f"checking {cell.recipe.model} on {cell.recipe.dataset}, tune {cell.recipe.tune}")
         start = starting_point(cell, images, home, weights_dir)
         image_set = apply_shift(images[cell.recipe.dataset], cell.recipe.shift)
+        own = len(obstacles)
+        for name in normalizations:
+            attempt(partial(probe_own_normalization, name, cell.recipe, image_set, start))
+        attempt(partial(probe_own_model, cell.recipe, image_set, start))
+        if len(obstacles) > own:
+            continue  # what follows would say the same in other words
         attempt(partial(probe_normalizations, normalizations, cell.recipe, image_set, start))
         attempt(partial(probe_batch, cell.recipe, image_set, start))
     if obstacles:
@@ -96,11 +104,20 @@ def preflight(
 
 
 def check_models(study: Study) -> None:
-    """Refuse a model torchvision does not have, before anything is looked for on this machine."""
-    known = set(model_names())
-    for model in dict.fromkeys(cell.recipe.model for cell in study.cells):
-        if model not in known:
-            raise UsageError(f"study {study.name}: torchvision has no classifier {model!r}")
+    """Refuse a model that there is not, before anything is looked for on this machine.
+
+    Raises:
+        UsageError: neither torchvision nor an installed package has it, or it is to start from torchvision's
+            weights and has none.
+        TrackerError: two have it.
+    """
+    for model, source in dict.fromkeys((cell.recipe.model, cell.recipe.source) for cell in study.cells):
+        try:
+            check_model(model)
+            if source == "torchvision" and model in installed("tracker.models"):
+                raise without_weights(model)
+        except UsageError as error:
+            raise UsageError(f"study {study.name}: {error.message}", error.cure) from None
 
 
 def open_into(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tracker.figures.curve import learning_curve
 from tracker.study.errors import TrackingError
+from tracker.study.extensions import extension_versions
 from tracker.study.home import Home
 from tracker.study.recipe import Recipe
 from tracker.study.study import Cell
@@ -66,6 +67,7 @@ def pretrain_tracked(
         key=f"source-{job.identity}-{uuid4().hex[:8]}",
         params=job.recipe.model_dump(mode="json"),
         tags=environment_tags()
+        | extension_versions(job.recipe, job.dataset)
         | {"tracker.kind": "source", "tracker.source_id": job.identity, "device": describe_device(device)},
         experiment_tags={"mlflow.note.content": "Networks pre-trained here, each with the statistics it was fed with."},
     )

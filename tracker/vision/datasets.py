@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
-from tracker.study.errors import DataDamaged, DataError, DataMissing, UsageError
+from tracker.study.errors import DataDamaged, DataMissing, TrackerError, UsageError
 from tracker.study.home import Home
-from tracker.study.recipe import DATASET_KINDS, DatasetSpec
+from tracker.study.recipe import DATASET_KINDS, DatasetSpec, dataset_names
 from tracker.study.study import Cell, content_id
-from tracker.vision.fetch import checksum, download
+from tracker.vision.fetch import download
 from tracker.vision.images import ImageSet
 from tracker.vision.packed import Manifest, open_packed, read_manifest, verify_packed
 from tracker.vision.packing import write_packed
-from tracker.vision.progress import Progress, Step, silent
+from tracker.vision.progress import Progress, silent
+from tracker.vision.raw_files import alone, are_here, bad_files, download_bytes, not_here, unpack_archives
 from tracker.vision.readers import reader_of
-from tracker.vision.readers.raw import Reader, folder_path
+from tracker.vision.readers.installed import InstalledReader
+from tracker.vision.readers.raw import folder_path
 
 BUILT_IN = {kind: DatasetSpec(kind=kind) for kind in DATASET_KINDS if kind != "folder"}
-"""Datasets that need no `datasets` section, by name."""
+"""The program's own datasets that need no `datasets` section, by name."""
 
 PACKED_NAME = re.compile(r"[^.].*-[0-9a-f]{12}")
 
@@ -73,6 +72,19 @@ def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetSpec]:
     return found
 
 
+def ready_made() -> dict[str, DatasetSpec]:
+    """Return the datasets that need no `datasets` section, by name: the built-in ones and those of packages."""
+    return BUILT_IN | {name: DatasetSpec(kind=name) for name in dataset_names() if not _needs_keys(name)}
+
+
+def _needs_keys(kind: str) -> bool:
+    try:
+        reader = reader_of(kind)
+    except TrackerError:  # a package that does not work: `describe` tells what is wrong with it
+        return False
+    return isinstance(reader, InstalledReader) and bool(reader.needs)
+
+
 def packed_folder(name: str, spec: DatasetSpec, home: Home) -> Path:
     """Return where the dataset is, or would be, packed: one folder for each name and content."""
     return home.data / "packed" / f"{name}-{content_id(spec.identity())}"
@@ -102,15 +114,22 @@ def raw_folder(kind: str, home: Home) -> Path:
 
 
 def describe(name: str, spec: DatasetSpec, home: Home) -> DatasetState:
-    """Say where a dataset stands, without decoding or writing anything."""
+    """Say where a dataset stands, without decoding or writing anything.
+
+    Raises:
+        UsageError: `spec` has a key that its kind does not take, or lacks one that it needs.
+    """
     folder = packed_folder(name, spec, home)
     try:
         manifest = read_manifest(folder)
         if manifest is None or not _is_current(manifest, name, spec):
             return _describe_raw(name, spec, home)
     except DataMissing as error:
-        return DatasetState(name, spec.kind, "missing", None, folder_path(spec), error.message, error.cure)
-    except DataError as error:
+        where = folder_path(spec) if spec.path is not None else None
+        return DatasetState(name, spec.kind, "missing", None, where, error.message, error.cure)
+    except UsageError:
+        raise
+    except TrackerError as error:  # a package whose reader does not work is no better than a damaged file
         return DatasetState(name, spec.kind, "damaged", None, folder, error.message, error.cure)
     count, *shape = manifest.shapes["train"]
     return DatasetState(
@@ -130,16 +149,16 @@ def describe(name: str, spec: DatasetSpec, home: Home) -> DatasetState:
 
 def _describe_raw(name: str, spec: DatasetSpec, home: Home) -> DatasetState:
     reader, raw = reader_of(spec.kind), raw_folder(spec.kind, home)
-    if spec.path is not None:
-        origin = reader.origin(name, spec)
+    origin = reader.origin(name, spec)
+    if spec.path is not None and not reader.files():
         return DatasetState(name, spec.kind, "raw", origin["bytes"], Path(origin["path"]))
-    missing = None if _is_here(reader, raw) else _missing(name, spec.kind, reader)
+    missing = None if are_here(reader, raw) else not_here(name, spec.kind, reader)
     facts = reader.facts(spec)
     return DatasetState(
         name,
         spec.kind,
         "missing" if missing else "raw",
-        _download_bytes(reader) or None,
+        download_bytes(reader) or None,
         raw if reader.files() else None,
         missing.message if missing else None,
         missing.cure if missing else None,
@@ -168,7 +187,7 @@ def open_dataset(
     Writes: the packed folder, if it is not there or the folder of images has changed.
     """
     folder = packed_folder(name, spec, home)
-    with _alone(home.make(folder.parent) / f".{folder.name}.lock", name, progress):
+    with alone(home.make(folder.parent) / f".{folder.name}.lock", name, progress):
         manifest = read_manifest(folder)
         if manifest is None or not _is_current(manifest, name, spec):
             manifest = _pack(name, spec, home, folder, progress)
@@ -178,17 +197,19 @@ def open_dataset(
 
 
 def _is_current(manifest: Manifest, name: str, spec: DatasetSpec) -> bool:
-    """Say whether a folder of images is still what was packed; the other kinds never change.
+    """Say whether a folder, or a package's dataset, is still what was packed; the other kinds never change.
 
     Raises:
         DataMissing: the folder is not there, and what was packed came from another.
     """
-    if spec.path is None:
-        return True
+    if spec.path is None and spec.kind in DATASET_KINDS:
+        return True  # without importing its reader
     try:
         return reader_of(spec.kind).origin(name, spec) == manifest.origin
     except DataMissing as error:
-        packed_from = manifest.origin["path"]
+        packed_from = manifest.origin.get("path")
+        if spec.path is None or packed_from is None:
+            raise
         if packed_from == str(folder_path(spec)):
             return True  # the folder has gone since; its images are all here
         cure = f"{error.cure}; for the images packed earlier: --set datasets.{name}.path={packed_from}"
@@ -198,12 +219,12 @@ def _is_current(manifest: Manifest, name: str, spec: DatasetSpec) -> bool:
 def _pack(name: str, spec: DatasetSpec, home: Home, folder: Path, progress: Progress) -> Manifest:
     reader, raw = reader_of(spec.kind), raw_folder(spec.kind, home)
     if reader.files():
-        with _alone(home.make(raw) / ".lock", name, progress):
-            if not _is_here(reader, raw):
-                raise _missing(name, spec.kind, reader)
+        with alone(home.make(raw) / ".lock", name, progress):
+            if not are_here(reader, raw):
+                raise not_here(name, spec.kind, reader)
             if not all((raw / file.path).is_file() for file in reader.files()):
-                _unpack(reader, raw)  # the archive was put there by hand
-            if bad := _bad_files(reader, raw):
+                unpack_archives(reader, raw)  # the archive was put there by hand
+            if bad := bad_files(reader, raw):
                 raise DataDamaged(
                     f"{bad[0]}: is damaged: its MD5 is not the published one", f"tracker data fetch {spec.kind}"
                 )
@@ -212,7 +233,7 @@ def _pack(name: str, spec: DatasetSpec, home: Home, folder: Path, progress: Prog
 
 
 def fetch_dataset(kind: str, home: Home, *, progress: Progress = silent, mirror: str | None = None) -> None:
-    """Download a built-in dataset's raw files; what is here and whole is left alone.
+    """Download the raw files of a kind that has some; what is here and whole is left alone.
 
     Args:
         mirror: an address under which the files have their published names; None: where they are published.
@@ -224,68 +245,16 @@ def fetch_dataset(kind: str, home: Home, *, progress: Progress = silent, mirror:
 
     Writes: the kind's raw folder.
     """
-    if kind not in BUILT_IN:
-        raise UsageError(f"{kind!r} is not downloaded", f"accepted: {', '.join(BUILT_IN)}")
+    if kind not in (names := dataset_names()):
+        raise UsageError(f"{kind!r} is not downloaded", f"accepted: {', '.join(names)}")
     reader, raw = reader_of(kind), raw_folder(kind, home)
     if not reader.files():
         return  # it comes with a package
-    with _alone(home.make(raw) / ".lock", kind, progress):
-        if not _bad_files(reader, raw):
+    with alone(home.make(raw) / ".lock", kind, progress):
+        if not bad_files(reader, raw):
             return
         for wanted in reader.downloads():
             download(wanted.at(mirror) if mirror else wanted, raw, progress=progress)
         reader.unpack(raw)
-        if bad := _bad_files(reader, raw):
+        if bad := bad_files(reader, raw):
             raise DataDamaged(f"{bad[0]}: is not what was published, though its archive is")
-
-
-def _unpack(reader: Reader, raw: Path) -> None:
-    """Unpack archives that were put in place by hand, after a look at their checksums."""
-    for wanted in reader.downloads():
-        if not wanted.matches(raw / wanted.name):
-            raise DataDamaged(
-                f"{raw / wanted.name}: is damaged: its {wanted.algorithm} is not {wanted.digest}",
-                f"replace it with the file of {wanted.url}",
-            )
-    reader.unpack(raw)
-
-
-def _is_here(reader: Reader, raw: Path) -> bool:
-    """Say whether the files, or the archives that hold them, are all there, without reading them."""
-    return all((raw / file.path).is_file() for file in reader.files()) or all(
-        (raw / wanted.name).is_file() for wanted in reader.downloads()
-    )
-
-
-def _bad_files(reader: Reader, raw: Path) -> list[Path]:
-    paths = {raw / file.path: file.md5 for file in reader.files()}
-    return [path for path, md5 in paths.items() if not path.is_file() or checksum(path, "md5") != md5]
-
-
-def _download_bytes(reader: Reader) -> int:
-    return sum(wanted.bytes or 0 for wanted in reader.downloads())
-
-
-def _missing(name: str, kind: str, reader: Reader) -> DataMissing:
-    size = f"{_download_bytes(reader) / 1e6:,.0f} MB to download"
-    return DataMissing(f"dataset {name} is not on this machine ({size})", f"tracker data fetch {kind}")
-
-
-@contextmanager
-def _alone(lock_file: Path, name: str, progress: Progress) -> Iterator[None]:
-    """Hold a lock between processes; say so if that means waiting."""
-    lock = FileLock(lock_file)
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress(Step(f"wait for another process that works on {name}", 0, 0, "images"))
-            lock.acquire()
-    except OSError as error:
-        raise DataError(
-            f"{lock_file}: cannot be written: {error.strerror}", "choose a place with --home DIR"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -1,4 +1,4 @@
-"""Classifiers: a torchvision network with a fresh head, behind a normalization."""
+"""Classifiers: a network of torchvision or of a package, with a fresh head, behind a normalization."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracker.study.errors import SourceError, UsageError
+from tracker.study.extensions import Extension, find_extension, installed
 from tracker.study.seeds import derive_seed
+from tracker.vision.extensions import blamed, load_extension, wrong
 
 AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Networks with extra training heads, built without them; the weights' names begin so."""
@@ -90,14 +92,43 @@ def model_names() -> list[str]:
     return names
 
 
+def check_model(model: str) -> None:
+    """See that a name means one model, without building or importing it.
+
+    Raises:
+        UsageError: neither torchvision nor an installed package has such a model; names what is near.
+        TrackerError: two of them have it.
+    """
+    names = model_names()
+    own = installed("tracker.models")
+    if find_extension("tracker.models", model, built_in=model in names) is None and model not in names:
+        near = ", ".join(difflib.get_close_matches(model, [*own, *names], n=3) or [*own, *names])
+        packages = f"installed packages have {', '.join(own)}" if own else "no installed package has any"
+        raise UsageError(
+            f"there is no model {model!r}: torchvision has no such classifier; {packages}",
+            f"accepted, among others: {near}",
+        )
+
+
+def without_weights(model: str) -> UsageError:
+    """Return the error for torchvision's weights of a model that torchvision does not have."""
+    if model in installed("tracker.models"):
+        return UsageError(
+            f"model {model!r} is of an installed package, so it has no torchvision weights",
+            "pre-train it: a name in the study's `sources`, or `tracker pretrain`; or `source: random`",
+        )
+    return UsageError(f"torchvision has no classifier {model!r}")
+
+
 def build_network(model: str, *, channels: int, classes: int, seed: int) -> tuple[nn.Module, str]:
-    """Build a torchvision classifier with seeded weights and a seeded head.
+    """Build a network of torchvision or of an installed package, with seeded weights and a seeded head.
 
     The head's draw does not depend on the model's other weights, so two cells that differ in
     normalization or source start with the same head.
 
     Args:
-        channels: C of the input; other than torchvision's 3, the first convolution is replaced.
+        channels: C of the input; other than torchvision's 3, the first convolution is replaced. A package's
+            model is built with it.
         classes: K.
         seed: the recipe's.
 
@@ -105,20 +136,37 @@ def build_network(model: str, *, channels: int, classes: int, seed: int) -> tupl
         The network, and the name of its last layer.
 
     Raises:
-        UsageError: torchvision has no such classifier.
+        UsageError: there is no such model.
+        TrackerError: two packages have it, or the one that has it does not build a network.
     """
-    if model not in (names := model_names()):
-        near = ", ".join(difflib.get_close_matches(model, names, n=3) or names)
-        raise UsageError(f"torchvision has no classifier {model!r}", f"accepted, among others: {near}")
-    options = {"aux_logits": False, "init_weights": True} if model in AUXILIARY else {}
+    check_model(model)
+    own = find_extension("tracker.models", model, built_in=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "backbone"))
-        network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
-        if channels != 3:
-            _replace_stem(network, channels)
+        network = _torchvision_network(model, channels) if own is None else _own_network(own, channels)
         torch.manual_seed(derive_seed(seed, "head"))
         head = _replace_head(network, classes)
     return network, head
+
+
+def _torchvision_network(model: str, channels: int) -> nn.Module:
+    options = {"aux_logits": False, "init_weights": True} if model in AUXILIARY else {}
+    network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
+    if channels != 3:
+        _replace_stem(network, channels)
+    return network
+
+
+def _own_network(own: Extension, channels: int) -> nn.Module:
+    """Call a package's builder, on the CPU: it may compute with its weights, which the meta device cannot."""
+    builder = load_extension(own)
+    with blamed(own, f"cannot be built with channels={channels}"), torch.device("cpu"):
+        network = builder(channels=channels)
+    if not isinstance(network, nn.Module):
+        raise wrong(own, f"gives {type(network).__name__}, not a torch.nn.Module")
+    if not any(isinstance(layer, nn.Linear | nn.Conv2d) for layer in network.modules()):
+        raise wrong(own, "has no linear layer and no convolution, so there is no head to replace")
+    return network.to(torch.get_default_device())
 
 
 def load_backbone(network: nn.Module, head: str, state: Mapping[str, Tensor], what: str) -> None:

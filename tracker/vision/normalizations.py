@@ -7,13 +7,14 @@ checkpoint, so training and serving cannot disagree about it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 
 import torch
 from torch import Tensor, nn
 
 from tracker.study.errors import SourceError, UsageError
+from tracker.study.extensions import find_extension
 from tracker.study.recipe import normalization_names
+from tracker.vision.extensions import blamed, load_extension, wrong
 from tracker.vision.images import Statistics
 
 Builder = Callable[[Statistics, Statistics | None], nn.Module]
@@ -123,10 +124,16 @@ def build_normalization(name: str, *, target: Statistics, source: Statistics | N
     Raises:
         UsageError: no such normalization.
         SourceError: it needs what the source does not have.
+        TrackerError: two packages have it, or the one that has it does not build a module.
     """
-    if name in BUILDERS:
+    own = find_extension("tracker.normalizations", name, built_in=name in BUILDERS)
+    if own is None:
+        if name not in BUILDERS:
+            raise UsageError(f"{name!r} is not a normalization", f"accepted: {', '.join(normalization_names())}")
         return BUILDERS[name](target, source)
-    for point in entry_points(group="tracker.normalizations", name=name):
-        builder: Builder = point.load()
-        return builder(target, source)
-    raise UsageError(f"{name!r} is not a normalization", f"accepted: {', '.join(normalization_names())}")
+    builder = load_extension(own)
+    with blamed(own, "cannot be built"):
+        module = builder(target, source)
+    if not isinstance(module, nn.Module):
+        raise wrong(own, f"gives {type(module).__name__}, not a torch.nn.Module")
+    return module

@@ -19,7 +19,7 @@ from tracker.study.errors import DataDamaged, SourceError, SourceMissing, UsageE
 from tracker.study.home import Home
 from tracker.vision.checkpoint import read_checkpoint
 from tracker.vision.images import Statistics
-from tracker.vision.models import AUXILIARY, model_names
+from tracker.vision.models import AUXILIARY, model_names, without_weights
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def weights_file(model: str, weights: str, *, home: Home, weights_dir: Path | No
         UsageError: no such model or weights; names those there are.
     """
     if model not in model_names():
-        raise UsageError(f"torchvision has no classifier {model!r}")
+        raise without_weights(model)
     enum = torchvision.models.get_model_weights(model)
     if weights not in enum.__members__:
         raise UsageError(f"{model} has no weights {weights!r}", f"accepted: {', '.join(enum.__members__)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tracker.study.errors import UsageError
+from tracker.study.errors import TrackerError
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ IMAGENET_CLASSES = 1_000
 
 
 def model_facts(models: Iterable[str]) -> list[ModelFacts]:
-    """Count the parameters of networks, built without memory for them; those that torchvision lacks are left out."""
+    """Count the parameters of networks, built without memory for them; those that cannot be built here are left out."""
     import torch  # four seconds that a report without it does not take
 
     from tracker.vision.models import build_network
@@ -38,7 +38,7 @@ def model_facts(models: Iterable[str]) -> list[ModelFacts]:
         try:
             with torch.device("meta"):
                 network, head = build_network(model, channels=3, classes=IMAGENET_CLASSES, seed=0)
-        except UsageError:
+        except TrackerError:
             continue
         total = sum(parameter.numel() for parameter in network.parameters())
         weight, *rest = network.get_submodule(head).parameters()

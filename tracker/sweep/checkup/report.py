@@ -9,6 +9,7 @@ from importlib import metadata
 from tracker.study.errors import TrackerError, UsageError
 from tracker.study.home import Home
 from tracker.study.study import Study
+from tracker.sweep.checkup.extensions import check_extensions
 from tracker.sweep.checkup.finding import Finding
 from tracker.sweep.checkup.machine import check_device, check_disk, check_packages, check_python
 from tracker.sweep.checkup.needs import check_agreement, check_datasets, check_sources
@@ -31,6 +32,7 @@ def check_up(
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", check_python),
         ("packages", check_packages),
+        ("extensions", partial(check_extensions, study)),
         ("device", partial(check_device, device)),
         ("disk", partial(check_disk, home)),
         ("trials", partial(check_trials, home, storage)),

@@ -17,6 +17,7 @@ from torch import Tensor
 from tracker.figures.confusion import confusion_matrix
 from tracker.figures.curve import learning_curve
 from tracker.study.errors import Stopped
+from tracker.study.extensions import extension_versions
 from tracker.study.faults import reach
 from tracker.study.home import Home, replacing
 from tracker.study.recipe import PROTOCOL, DatasetSpec, Recipe
@@ -158,7 +159,7 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
     images = bench.images(recipe, cell.dataset)
     source = bench.source(cell)
     data = bench.data(cell, images)
-    _describe(run, recipe, images, source, data, attempt.micro_batches)
+    _describe(run, cell, images, source, data, attempt.micro_batches)
 
     classifier = build_classifier(recipe, images, source)
     shift = bench.shifts.measure(recipe, cell.dataset, images, source, classifier)
@@ -209,9 +210,7 @@ def _tell_epoch(run: RunLog, attempt: Attempt, result: EpochResult, moment: int,
     attempt.on_epoch(result)
 
 
-def _describe(
-    run: RunLog, recipe: Recipe, images: ImageSet, source: Source, data: TrialData, micro_batches: int
-) -> None:
+def _describe(run: RunLog, cell: Cell, images: ImageSet, source: Source, data: TrialData, micro_batches: int) -> None:
     """Tag the run with what it is trained on, and name its dataset."""
     tags = {
         "tracker.protocol": str(PROTOCOL),
@@ -220,6 +219,7 @@ def _describe(
         "tracker.train_images": str(len(data.train)),
         "tracker.val_images": str(0 if data.val is None else len(data.val)),
         "tracker.test_images": str(len(data.test)),
+        **extension_versions(cell.recipe, cell.dataset),
     }
     if micro_batches > 1:
         tags["tracker.micro_batches"] = str(micro_batches)
@@ -227,7 +227,7 @@ def _describe(
     profile = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
     # MLflow keeps one context for each digest, so the test split has one of its own.
     for context, split, digest in (("train", data.train, ""), ("test", data.test, "-test")):
-        run.log_dataset(recipe.dataset, images.fingerprint + digest, context, {**profile, "images": len(split)})
+        run.log_dataset(cell.recipe.dataset, images.fingerprint + digest, context, {**profile, "images": len(split)})
 
 
 def _store_files(

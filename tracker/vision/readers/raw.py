@@ -94,6 +94,11 @@ class Reader:
     are asked for at each use, never kept.
     """
 
+    takes: tuple[str, ...] = ()
+    """For a package's reader: keys of a `DatasetSpec` it heeds, of path, classes, test_fraction, split_seed."""
+    needs: tuple[str, ...] = ()
+    """For a package's reader: those of them that must be given."""
+
     def files(self) -> tuple[RawFile, ...]:
         """Return the files that reading needs; none for what needs no download."""
         return ()

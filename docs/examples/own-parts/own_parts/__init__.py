@@ -1,0 +1,1 @@
+"""Parts of our own for norm-tracker: a model, a normalization and a kind of dataset."""
