@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_a_loaded_classifier_answers_as_the_saved_one(tmp_path: Path, normalizat
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
     assert said == facts(normalization)
+
+
+def test_a_network_of_tensorflows_weights_keeps_its_range(tmp_path: Path) -> None:
+    """GoogLeNet fine-tuned from torchvision's weights maps its input, reloaded too; from random weights it does not."""
+    network, head = build_network("googlenet", channels=3, classes=3, seed=4)
+    colour = Statistics((0.3,) * 3, (0.2,) * 3)
+    model = Classifier(build_normalization("finetune", target=colour, source=None), network, head, 3)
+    for source, expected in (("torchvision", True), ("random", False)):
+        said = replace(
+            facts("finetune"), model="googlenet", channels=3, target=colour, source=None, recipe={"source": source}
+        )
+        save_checkpoint(tmp_path / f"{source}.safetensors", model.state_dict(), said)
+        loaded, _ = load_classifier(tmp_path / f"{source}.safetensors")
+        assert loaded.network.transform_input is expected
 
 
 def test_a_checkpoint_is_a_source_with_the_statistics_it_was_trained_on(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ import sys
 import click
 
 from tracker import __version__
+from tracker.cli.advise import advise
 from tracker.cli.cancel import cancel
 from tracker.cli.compare import compare
 from tracker.cli.data import data
 from tracker.cli.doctor import doctor
+from tracker.cli.export import export
+from tracker.cli.predict import predict
 from tracker.cli.pretrain import pretrain
 from tracker.cli.report import report
 from tracker.cli.retry import retry
@@ -29,11 +32,16 @@ def cli() -> None:
     \b
     tracker sweep --study quickstart      run what is missing of a study
     tracker compare --study quickstart    show the leaderboard
+    tracker advise FOLDER                 say which normalization suits a folder of images
     tracker ui                            browse the runs
     """
 
 
-for _command in (sweep, compare, report, status, retry, cancel, worker, ui, server, data, pretrain, doctor):
+STUDIES = (sweep, compare, report, status, retry, cancel, worker)
+USE = (advise, export, predict)
+PLACE = (ui, server, data, pretrain, doctor)
+
+for _command in (*STUDIES, *USE, *PLACE):
     cli.add_command(_command)
 
 

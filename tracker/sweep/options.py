@@ -20,6 +20,8 @@ class SweepOptions:
         executor: where the workers run.
         address: of the Ray cluster; None starts or finds one on this machine.
         replace: let a changed recipe take the place of the study's earlier one.
+        deadline: instant of `time.monotonic()` at which the workers are asked to stop, as at Ctrl-C: cells in
+            progress keep their state and are given back; None for no limit. Local workers only.
     """
 
     device: str = "auto"
@@ -30,4 +32,5 @@ class SweepOptions:
     executor: Literal["local", "ray"] = "local"
     address: str | None = None
     replace: bool = False
+    deadline: float | None = None
     settings: CellSettings = field(default_factory=CellSettings)

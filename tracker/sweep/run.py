@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -11,7 +12,7 @@ from itertools import count
 from rich.console import Console
 
 from tracker.ledger.ledger import Ledger, local_url
-from tracker.study.errors import TrackingError
+from tracker.study.errors import TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.events import Event
@@ -59,8 +60,11 @@ def prepare_sweep(
     Raises:
         RecipeChanged: the study has results of another recipe.
         PreflightError: something is missing; carries every obstacle.
+        UsageError: a deadline for an executor that keeps none.
     """
     if options.executor == "ray":
+        if options.deadline is not None:
+            raise UsageError("Ray's workers keep no deadline", "--executor local")
         from tracker.sweep.executors.ray_cluster import require_ray  # an extra
 
         require_ray()
@@ -135,7 +139,7 @@ def run_sweep(
             except TrackingError as error:
                 kept = f"what MLflow has not got is kept in {home.journal}; the same command again delivers it"
                 raise TrackingError(f"the leaderboard cannot be made: {error.message}", kept) from error
-            if not (summary.interrupted or summary.paused):
+            if not (summary.interrupted or summary.paused or (summary.expired and summary.left)):
                 status = "FINISHED"
         finally:
             tracking.finish(status)
@@ -156,6 +160,9 @@ def _work(
     to_do = len(prepared.plan.to_do) - len(prepared.plan.running)
     if options.workers == 0:
         return
+    if options.deadline is not None and time.monotonic() >= options.deadline:
+        summary.expired = True
+        return
     run: Callable[[Callable[[Event], None], Summary], None]
     if options.executor == "ray":
         from tracker.sweep.executors.ray import RayCrew  # an extra
@@ -166,7 +173,7 @@ def _work(
         slots = lay_out(
             *(prepared.checked.device, options.device, options.workers, options.trials_per_device), aside=aside
         )[: max(1, to_do)]
-        run = Crew(_starter(crew_config, len(slots)), slots, ledger, study.name).run
+        run = Crew(_starter(crew_config, len(slots)), slots, ledger, study.name, options.deadline).run
     with make_display(console, total=to_do, what="sweep") as display:
         run(display.show, summary)
 

@@ -17,6 +17,7 @@ class Summary:
         ran: cells completed in it.
         failed: cells that failed for good in it.
         interrupted: it was stopped before its end.
+        expired: its deadline came before its end.
         paused: why the study is paused, None where it is not.
         failures: every failed cell of the study, of this sweep or an earlier one.
         left: cells of the study that wait, unfinished.
@@ -27,6 +28,7 @@ class Summary:
     ran: int = 0
     failed: list[CellFailed] = field(default_factory=list)
     interrupted: bool = False
+    expired: bool = False
     paused: str | None = None
     failures: list[CellRow] = field(default_factory=list)
     left: int = 0

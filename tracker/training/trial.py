@@ -21,7 +21,7 @@ from tracker.training.splits import TrialData
 from tracker.training.step import letting_go, take_step
 from tracker.vision.augmentation import draw_plan
 from tracker.vision.images import ImageSet, Statistics
-from tracker.vision.models import Classifier, build_network, load_backbone
+from tracker.vision.models import Classifier, build_network, keep_range_of_weights, load_backbone
 from tracker.vision.normalizations import build_normalization
 from tracker.vision.sources import Source
 from tracker.vision.statistics import published_statistics, repeated
@@ -81,9 +81,8 @@ def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classi
     network, head = build_network(recipe.model, channels=channels, classes=len(images.classes), seed=recipe.seed)
     if source.state is not None:
         load_backbone(network, head, source.state, what=f"source {source.name!r}")
-        if source.name == "torchvision" and hasattr(network, "transform_input"):
-            # GoogLeNet, Inception: their weights are TensorFlow's, and want its range.
-            network.transform_input = True  # type: ignore[assignment]
+        if source.name == "torchvision":
+            keep_range_of_weights(network)
     normalization = build_normalization(
         recipe.normalization,
         target=repeated(target_statistics(recipe, images), channels),

@@ -16,7 +16,7 @@ from torch import Tensor
 from tracker.study.errors import DataDamaged, SourceMissing
 from tracker.study.home import replacing
 from tracker.vision.images import Statistics
-from tracker.vision.models import Classifier, build_network
+from tracker.vision.models import Classifier, build_network, keep_range_of_weights
 from tracker.vision.normalizations import build_normalization
 
 FORMAT = 1
@@ -102,6 +102,8 @@ def load_classifier(path: Path) -> tuple[Classifier, CheckpointFacts]:
     """
     facts, tensors = read_checkpoint(path)
     network, head = build_network(facts.model, channels=facts.channels, classes=len(facts.classes), seed=0)
+    if facts.recipe.get("source") == "torchvision":
+        keep_range_of_weights(network)
     normalization = build_normalization(facts.normalization, target=facts.target, source=facts.source)
     classifier = Classifier(normalization, network, head, facts.channels)
     try:

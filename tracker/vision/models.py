@@ -190,6 +190,15 @@ def load_backbone(network: nn.Module, head: str, state: Mapping[str, Tensor], wh
     network.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
 
 
+def keep_range_of_weights(network: nn.Module) -> None:
+    """Let a network that starts from torchvision's weights map its input as they want it.
+
+    GoogLeNet's and Inception's are TensorFlow's, and want its range.
+    """
+    if hasattr(network, "transform_input"):
+        network.transform_input = True  # type: ignore[assignment]
+
+
 def _replace_stem(network: nn.Module, channels: int) -> None:
     """Give the first convolution another number of input channels."""
     for name, module in network.named_modules():

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import pytest
 
+from tests.sweep.trials import small_study
 from tracker.ledger.ledger import Ledger
-from tracker.study.errors import DeviceError
+from tracker.study.errors import DeviceError, UsageError
 from tracker.study.home import Home
-from tracker.sweep.events import CellStarted, Event, WorkerEnded, WorkerLeft, WorkerReady
+from tracker.sweep.events import CellReleased, CellStarted, Event, Notice, WorkerEnded, WorkerLeft, WorkerReady
 from tracker.sweep.executors.local import MAX_STILLBORN, Crew
 from tracker.sweep.executors.placement import Slot
 from tracker.sweep.executors.pool import WorkerProcess
+from tracker.sweep.options import SweepOptions
+from tracker.sweep.run import prepare_sweep
 from tracker.sweep.summary import Summary
+from tracker.sweep.workers.process import stop_on_terminate
 
 Script = dict[str, str]
 
@@ -25,6 +30,7 @@ Script = dict[str, str]
 def act(config: tuple[str, str, str], mouth: Connection) -> None:
     """Do what the script says: a word for each worker."""
     name, device, word = config
+    stop = stop_on_terminate() if word == "trains" else threading.Event()
     mouth.send(WorkerReady(name, device))
     if word == "stillborn":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -35,18 +41,32 @@ def act(config: tuple[str, str, str], mouth: Connection) -> None:
         mouth.send(WorkerLeft(name, device, word))
     if word == "works":
         time.sleep(0.2)
+    if word == "trains":
+        mouth.send(CellStarted(name, f"cell of {name}", "a cell", 1, 1))
+        if stop.wait(60):
+            mouth.send(CellReleased(f"cell of {name}", "a cell", "asked to stop"))
 
 
 class Stage:
     """A crew whose workers follow a script, and what was seen of it."""
 
-    def __init__(self, home: Home, slots: list[Slot], script: Callable[[int], str]) -> None:
+    def __init__(
+        self, home: Home, slots: list[Slot], script: Callable[[int], str], deadline: float | None = None
+    ) -> None:
         home.make(home.root)
+        self.summary = Summary()
         self.started: list[tuple[str, bool]] = []
         self.events: list[Event] = []
         self._script = script
         with Ledger.local(home) as ledger:
-            Crew(self._start, slots, ledger, "study").run(self.events.append, Summary())
+            Crew(self._start, slots, ledger, "study", deadline).run(self._show, self.summary)
+
+    def _show(self, event: Event) -> None:
+        self.events.append(event)
+        self.react(event)
+
+    def react(self, event: Event) -> None:
+        """Do nothing; a test may do something."""
 
     def _start(self, slot: Slot, shared: bool) -> WorkerProcess:
         self.started.append((slot.device, shared))
@@ -90,3 +110,49 @@ def test_a_crowded_device_gets_fewer_workers_and_the_last_one_is_told_it_is_alon
     slots = [Slot("cuda:0", 0), Slot("cuda:0", 1)]
     stage = Stage(home, slots, lambda number: "crowded" if number <= 2 else "works")
     assert stage.started == [("cuda:0", True), ("cuda:0", True), ("cuda:0", False)]
+
+
+def test_at_the_deadline_workers_stop_as_at_ctrl_c(home: Home) -> None:
+    """Each is asked once, gives its cell back and is not replaced; the summary says why the sweep ended."""
+    Stage(home, [Slot("cpu", 0)], lambda number: "works")  # what workers are forked from has imported everything
+    started = time.monotonic()
+    stage = Stage(home, [Slot("cpu", 0), Slot("cpu", 1)], lambda number: "trains", started + 3)
+    assert 3 <= time.monotonic() - started < 30
+    assert (stage.summary.expired, stage.summary.interrupted) == (True, False)
+    assert len(stage.started) == 2
+    assert sum(isinstance(event, CellReleased) for event in stage.events) == 2
+    assert {event.exitcode for event in stage.events if isinstance(event, WorkerEnded)} == {0}
+    assert [event.text for event in stage.events if isinstance(event, Notice)] == [
+        "the time is up: cells in progress are kept and given back"
+    ]
+
+
+def test_a_deadline_that_does_not_come_changes_nothing(home: Home) -> None:
+    """Its thread ends with the crew."""
+    threads = threading.active_count()
+    stage = Stage(home, [Slot("cpu", 0)], lambda number: "works", time.monotonic() + 600)
+    assert not stage.summary.expired
+    assert threading.active_count() <= threads
+
+
+class _Impatient(Stage):
+    """A stage whose user presses Ctrl-C as soon as a cell is begun."""
+
+    def react(self, event: Event) -> None:
+        if isinstance(event, CellStarted):
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_the_deadline_is_what_is_told(home: Home) -> None:
+    """The deadline, coming while workers finish their step, asks nobody a second time: that would be a kill."""
+    stage = _Impatient(home, [Slot("cpu", 0)], lambda number: "trains", time.monotonic() + 600)
+    assert (stage.summary.expired, stage.summary.interrupted) == (False, True)
+    assert {event.exitcode for event in stage.events if isinstance(event, WorkerEnded)} == {0}
+
+
+def test_only_local_workers_keep_a_deadline(home: Home) -> None:
+    """Asked of Ray it is refused before anything is looked at."""
+    options = SweepOptions(executor="ray", deadline=time.monotonic() + 600)
+    with pytest.raises(UsageError, match="keep no deadline"):
+        prepare_sweep(small_study("small"), home, options, say=print)
+    assert not home.root.exists()

@@ -1,8 +1,11 @@
-"""Ctrl-C, once and twice: workers that may finish their step, and workers that may not."""
+"""Ctrl-C, once and twice, and the deadline: workers that may finish their step, and workers that may not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tracker.ledger.ledger import Ledger
 from tracker.sweep.events import Event, Notice
@@ -34,6 +37,29 @@ def listen_until_stopped(
     except KeyboardInterrupt:
         show(Notice("stopped at once; the next sweep mends what was left"))
         kill()
+
+
+@contextmanager
+def acting_at(deadline: float | None, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` once at an instant of `time.monotonic()`, from a thread, unless the block has ended by then.
+
+    What listens to workers waits for their pipes and for nothing else; a signal would reach it, but there is one alarm
+    a process, which is not ours to take.
+
+    Args:
+        deadline: None never calls it.
+    """
+    if deadline is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), act)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def reclaim_workers(ledger: Ledger, study: str, workers: list[str]) -> None:
