@@ -193,7 +193,7 @@ def test_commands_in_experiments_parse() -> None:
         match = re.search(r"^# Command: +(tracker .+?)(?: {2,}\(.*\))?$", header, flags=re.MULTILINE)
         assert match is not None, file.name
         parse(match[1])
-    assert len(files) == 3
+    assert len(files) == 8
 
 
 @pytest.mark.parametrize(

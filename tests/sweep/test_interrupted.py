@@ -16,6 +16,7 @@ import pytest
 from tests.sweep.conftest import IN_FOREGROUND, artifact, ask_tracker, environment, ledger_rows, run_tracker, runs_of
 
 
+@pytest.mark.soak
 def test_a_failing_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     """One cell's loss is not finite: it is FAILED with its reason and traceback, the other completes, exit code 1."""
     home = tmp_path / "mlruns"

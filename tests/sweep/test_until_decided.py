@@ -71,6 +71,7 @@ def stored(home: Path) -> Study:
     return parse_study(document, file="stored")
 
 
+@pytest.mark.soak
 def test_a_study_grows_until_it_is_decided_and_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     """Killed when it has grown and nothing of that is run, it goes on with this round, and does not grow again.
 
