@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.sweep.conftest import ask_tracker, environment, ledger_rows, run_tracker, runs_of
 from tracker.ledger.ledger import Ledger
 from tracker.study.home import Home
