@@ -79,9 +79,16 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_the_reference_is_fresh(generator: ModuleType) -> None:
-    """docs/reference.md is what the code says. If this fails: `make docs`."""
-    assert generator.reference() == REFERENCE
+def test_the_reference_is_fresh() -> None:
+    """docs/reference.md is what the code says. If this fails: `make docs`.
+
+    In a process of its own: click keeps a command's help option as it was first asked for, so a test that calls a
+    command without its group would change the text.
+    """
+    check = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
 
 
 def test_check_tells_a_stale_reference(

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from tests.advise.material import MODEL, make_folder, make_source
 from tracker.advise import definition, pace, planning, rounds, wording
 from tracker.cli.advise import advise
+from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import DataError, DataMissing, DiskFull, SourceMissing, TrackerError, UsageError
 from tracker.study.home import Home
@@ -29,7 +30,7 @@ from tracker.tracking import server
 
 def ask(home: Home, *arguments: str | Path) -> Result:
     """Run the command in this process."""
-    return CliRunner().invoke(advise, [*map(str, arguments), "--home", str(home.root), "--device", "cpu"])
+    return CliRunner().invoke(cli, ["advise", *map(str, arguments), "--home", str(home.root), "--device", "cpu"])
 
 
 def refused(home: Home, *arguments: str | Path) -> TrackerError:
@@ -253,6 +254,6 @@ def test_a_budget_is_told_with_its_unit(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["10", "", "m", "10 m", "-5m", "0s", "721h", "1e9h", "10min", "nan", "1m30"])
 def test_a_budget_without_sense_is_wrong_usage(text: str, tmp_path: Path) -> None:
     """Exit code 2, and what is accepted."""
-    result = CliRunner().invoke(advise, [str(tmp_path), "--budget", text])
+    result = CliRunner().invoke(cli, ["advise", str(tmp_path), "--budget", text])
     assert result.exit_code == 2
     assert "90s, 10m, 2h" in result.stderr

@@ -9,15 +9,14 @@ import pytest
 from tracker.study.errors import TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.tracking.client import connect
+from tracker.tracking.files import fetch_stored, stored_files
+from tracker.tracking.reading import dataset_profile
 from tracker.tracking.registry import (
     CELL_TAG,
     CHAMPION,
     Registration,
-    dataset_profile,
     fetch_registered,
-    fetch_stored,
     register,
-    stored_files,
 )
 from tracker.tracking.run import TrackedRun, open_run
 from tracker.tracking.server import database_uri

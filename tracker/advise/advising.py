@@ -30,6 +30,7 @@ from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.recipe import Recipe
 from tracker.study.study import Study
+from tracker.study.wording import counted
 from tracker.sweep.options import SweepOptions
 from tracker.sweep.plan import make_plan as set_against_ledger
 from tracker.sweep.probes import StartingPoint, probe_batch
@@ -42,7 +43,7 @@ from tracker.tracking.writing import StudyTracking
 from tracker.training.device import resolve_device
 from tracker.vision.datasets import open_dataset
 from tracker.vision.images import ImageSet
-from tracker.vision.inspection.findings import Inspection, counted
+from tracker.vision.inspection.findings import Inspection
 from tracker.vision.progress import Progress
 
 METRIC = "last_acc"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tracker.advise.planning import Plan
 from tracker.compare.scores import Leaderboard
-from tracker.compare.wording import counted, percent
+from tracker.compare.wording import percent
+from tracker.study.wording import counted
 from tracker.vision.inspection.findings import Inspection
 
 FEW_TEST = 1_000

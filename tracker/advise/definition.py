@@ -14,13 +14,12 @@ from tracker.study.errors import DataError
 from tracker.study.load import parse_study
 from tracker.study.recipe import DatasetSpec, Recipe
 from tracker.study.study import Study
+from tracker.sweep.probes import probe_images
 from tracker.vision.images import ImageSet
 from tracker.vision.normalizations import build_normalization
 from tracker.vision.readers.printing import printable
-from tracker.vision.statistics import repeated
 
 SETTINGS = ("pretrain", "finetune", "instance", "minmax")
-PROBE_IMAGES = 8
 
 
 def settings_of(request: Request) -> tuple[str, ...]:
@@ -38,14 +37,10 @@ def distinct_settings(names: Sequence[str], request: Request, images: ImageSet) 
         DataError: all do the same.
     """
     channels = request.source.channels or images.channels
-    batch = torch.from_numpy(images.train.images[:PROBE_IMAGES].copy()).expand(-1, channels, -1, -1)
+    batch = probe_images(images, channels)
     own = request.source.statistics
     outcomes = {
-        name: build_normalization(
-            name,
-            target=repeated(images.statistics, channels),
-            source=None if own is None else repeated(own, channels),
-        )(batch)
+        name: build_normalization(name, target=images.statistics, source=own, channels=channels)(batch)
         for name in names
     }
     same: dict[str, str] = {}

@@ -10,7 +10,8 @@ from tracker.advise.rounds import Ending
 from tracker.compare.comparison import Comparison
 from tracker.compare.deciding import MAX_SEEDS
 from tracker.compare.scores import Leaderboard, Row, Score
-from tracker.compare.wording import counted, interval_text, percent, points
+from tracker.compare.wording import interval_text, percent, points
+from tracker.study.wording import counted
 
 Certainty = Literal["better", "no difference", "not better", "undecided", "unfinished"]
 """What the setting is recommended for: shown to be better than the baseline; the baseline, as the others make no

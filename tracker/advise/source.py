@@ -11,6 +11,7 @@ from typing import Any
 import torchvision
 
 from tracker.study.errors import SourceError, UsageError
+from tracker.study.extensions import NAME
 from tracker.study.home import Home
 from tracker.vision.checkpoint import read_checkpoint
 from tracker.vision.images import Statistics
@@ -18,7 +19,6 @@ from tracker.vision.models import check_model, model_names
 from tracker.vision.sources import WeightsFile, find_source, weights_file
 
 USUAL_WEIGHTS = "IMAGENET1K_V1"
-SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def choose_source(word: str, home: Home, weights_dir: Path | None = None) -> Cho
         if model not in model_names():
             raise UsageError(f"torchvision has no classifier {model!r}", _near(model))
         return _torchvision(model, home, weights_dir)
-    if not SOURCE_NAME.fullmatch(name) or not SOURCE_NAME.fullmatch(model):
+    if not all(re.fullmatch(NAME, part) for part in (name, model)):
         raise UsageError(f"--source {word!r} names no source", _known(home))
     facts, _ = read_checkpoint(find_source(home, name, model))
     if facts.model != model:

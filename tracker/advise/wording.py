@@ -6,8 +6,8 @@ import math
 
 from tracker.advise.planning import Plan
 from tracker.advise.request import Request
-from tracker.compare.wording import counted
 from tracker.significance.verdicts import FIRST_SEEDS
+from tracker.study.wording import counted
 from tracker.vision.images import ImageSet
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tracker.cli.console import print_json, stderr_console
+from tracker.cli.console import print_json, stderr_console, wide_console
 from tracker.cli.options import device_option, home_option, weights_dir_option
 from tracker.cli.progress import shown
 
@@ -169,12 +169,8 @@ def advise(
 
 
 def _print(view: RenderableType) -> None:
-    """Print to stdout; without a terminal as wide as it takes, since a file has no edge to wrap at."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)
+    """Print to stdout; without a terminal as wide as it takes, and without spaces at the ends of lines."""
+    console = wide_console()
     with console.capture() as printed:
         console.print(view, crop=False)  # code is never cut
     click.echo("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.options import comparison_options, home_option, study_option
+from tracker.cli.options import RANKING_METRIC, comparison_options, home_option, study_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +21,7 @@ WIDTH = 120
 @study_option
 @click.option(
     "--metric",
-    type=click.Choice(["best_acc", "last_acc", "selected_acc"]),
+    type=RANKING_METRIC,
     default="best_acc",
     show_default=True,
     help="Which accuracy: of the best epoch on the test split (optimistic), of the last epoch, or of the epoch "
@@ -77,11 +77,11 @@ def compare(
         return
 
     from tracker.study.home import Home
-    from tracker.study.load import load_study
+    from tracker.study.load import swept_name
     from tracker.tracking.server import bulk_reading_uri
 
-    if study_name is not None and (study_name.endswith((".yaml", ".yml")) or "/" in study_name):
-        study_name = load_study(study_name).name
+    if study_name is not None:
+        study_name = swept_name(study_name)
     place = Home.find(home)
     if against:
         from tracker.compare.published.pages import AgainstPage

@@ -25,14 +25,17 @@ def stderr_console() -> Console:
     return Console(stderr=True)
 
 
-def print_table(table: Table) -> None:
-    """Print to stdout; without a terminal as wide as it takes, since a file has no edge to wrap at."""
+def wide_console() -> Console:
+    """Return the console for tables; without a terminal as wide as they take, since a file has no edge to wrap at."""
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)
-    console.print(table)
+    return console if console.is_terminal else Console(width=1000)
+
+
+def print_table(table: Table) -> None:
+    """Print to stdout; without a terminal as wide as it takes."""
+    wide_console().print(table)
 
 
 def print_json(document: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.options import home_option
+from tracker.cli.options import RANKING_METRIC, home_option
 
 if TYPE_CHECKING:
     from tracker.deploy.choosing import Choice
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--metric",
-    type=click.Choice(["best_acc", "last_acc", "selected_acc"]),
+    type=RANKING_METRIC,
     default="best_acc",
     show_default=True,
     help="Which accuracy decides, and of which epoch the network is.",
@@ -73,13 +73,14 @@ def export(
     tracker export --study quickstart -o winner
     tracker export --study norm-test --where dataset=cifar10 --format onnx -o winner
     """
+    from tracker.compare.outputs import swept_study
     from tracker.deploy.choosing import choose
     from tracker.deploy.exporting import check_target, export
     from tracker.deploy.pipeline import check_exporter
     from tracker.study.errors import UsageError
     from tracker.study.home import Home
-    from tracker.study.load import load_study, parse_study
-    from tracker.tracking.reading import read_runs, read_study
+    from tracker.study.load import swept_name
+    from tracker.tracking.reading import read_runs
     from tracker.tracking.server import reading_uri, tracking_session
 
     where = {}
@@ -90,16 +91,14 @@ def export(
         where[key] = value
     check_target(folder, overwrite)
     check_exporter(form)
-    if study_name.endswith((".yaml", ".yml")) or "/" in study_name:
-        study_name = load_study(study_name).name
+    study_name = swept_name(study_name)
     place = Home.find(home)
 
     def say(message: str) -> None:
         click.echo(message, err=True)
 
     def carry_out(uri: str) -> Export:
-        record = read_study(uri, study_name)
-        study = parse_study(record.document, file=f"study {record.name}")
+        study, _ = swept_study(uri, study_name)
         choice = choose(study, read_runs(uri, study_name), cell, metric, where)
         for reason in choice.reasons:
             say(reason)

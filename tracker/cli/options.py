@@ -15,7 +15,23 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+RANKING_METRIC = click.Choice(["best_acc", "last_acc", "selected_acc"])
+"""`tracker.study.metrics.RANKING_METRICS`; a test holds the two together."""
+
 STORAGE_VARIABLE = "TRACKER_STORAGE"
+
+
+class WorkersType(click.ParamType["int | None"]):
+    """A number, or `auto`, which becomes None."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        if not (isinstance(value, str) and value.isdigit() and 1 <= int(value) <= 256):
+            self.fail(f"{value!r} is neither auto nor a number from 1 to 256", param, ctx)
+        return int(value)
 
 
 def _without_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

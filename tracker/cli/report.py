@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli.options import comparison_options, home_option, study_option
+from tracker.cli.options import RANKING_METRIC, comparison_options, home_option, study_option
 
 
 @click.command()
@@ -17,7 +17,7 @@ from tracker.cli.options import comparison_options, home_option, study_option
 )
 @click.option(
     "--metric",
-    type=click.Choice(["best_acc", "last_acc", "selected_acc"]),
+    type=RANKING_METRIC,
     default="best_acc",
     show_default=True,
     help="Which accuracy the tables and figures are of; the others stand beside them.",
@@ -48,7 +48,7 @@ def report(
     from tracker.compare.reporting.write import check_folder, write_report
     from tracker.study.errors import TrackingError, UsageError
     from tracker.study.home import Home
-    from tracker.study.load import load_study
+    from tracker.study.load import swept_name
     from tracker.tracking.attaching import attach_files
     from tracker.tracking.server import bulk_reading_uri, reading_uri
 
@@ -59,8 +59,8 @@ def report(
         files = write_report(published_content(baseline, rope=rope / 100), folder)
         click.echo(f"wrote {files[0]} and {len(files) - 1} files beside it", err=True)
         return
-    if study_name is not None and (study_name.endswith((".yaml", ".yml")) or "/" in study_name):
-        study_name = load_study(study_name).name
+    if study_name is not None:
+        study_name = swept_name(study_name)
     place = Home.find(home)
     content = study_content(bulk_reading_uri(place), place, study_name, metric, baseline, rope=rope / 100, force=force)
     files = write_report(content, folder)

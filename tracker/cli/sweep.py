@@ -10,6 +10,8 @@ import click
 
 from tracker.cli.console import stderr_console, stdout_console
 from tracker.cli.options import (
+    RANKING_METRIC,
+    WorkersType,
     cell_options,
     cell_settings,
     device_option,
@@ -32,19 +34,6 @@ if TYPE_CHECKING:
     from tracker.sweep.summary import Summary
 
 
-class _Workers(click.ParamType["int | None"]):
-    """A number, or `auto`, which becomes None."""
-
-    name = "workers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or value == "auto":
-            return None
-        if not (isinstance(value, str) and value.isdigit() and 1 <= int(value) <= 256):
-            self.fail(f"{value!r} is neither auto nor a number from 1 to 256", param, ctx)
-        return int(value)
-
-
 @click.command()
 @click.option(
     "--study", "study_name", required=True, metavar="NAME|PATH", help="A study in experiments/, or a YAML file."
@@ -52,7 +41,9 @@ class _Workers(click.ParamType["int | None"]):
 @set_option
 @click.option("--axis", "axes", multiple=True, metavar="KEY=V1,V2", help="Give an axis other values: seed=1,2,3.")
 @device_option
-@click.option("--workers", type=_Workers(), metavar="N|auto", help="Cells run at once.  [default: auto, one a device]")
+@click.option(
+    "--workers", type=WorkersType(), metavar="N|auto", help="Cells run at once.  [default: auto, one a device]"
+)
 @click.option(
     "--trials-per-device",
     type=click.IntRange(1, 64),
@@ -86,7 +77,7 @@ class _Workers(click.ParamType["int | None"]):
 )
 @click.option(
     "--metric",
-    type=click.Choice(["best_acc", "last_acc", "selected_acc"]),
+    type=RANKING_METRIC,
     help="With --until-decided: which accuracy is compared.  [default: best_acc]",
 )
 @click.option(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tracker.compare.comparison import Comparison
 from tracker.compare.scores import Leaderboard
-from tracker.compare.wording import comparisons_of, counted, interval_text, points
+from tracker.compare.wording import comparisons_of, interval_text, points
 from tracker.significance.paired import SMALLEST_SIGN_FLIP
 from tracker.significance.verdicts import Verdict
+from tracker.study.wording import counted
 
 ORDER: tuple[Verdict, ...] = ("better", "worse", "equivalent", "undecided")
 

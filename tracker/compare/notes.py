@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.compare.scores import OPEN_STATES, Outcome, Row, State
-from tracker.compare.wording import counted
+from tracker.study.wording import counted
 
 LISTED = 8
 """Names told in one sentence before "and N more"; the JSON and CSV formats have all of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tracker.compare.comparison import Comparison, Interval
 from tracker.compare.scores import Leaderboard, Row, Score
+from tracker.study.wording import counted
 
 
 def percent(fraction: float) -> str:
@@ -158,8 +159,3 @@ def footer(board: Leaderboard) -> list[tuple[str, dict[str, str]]]:
 
 def _delta_rows(board: Leaderboard) -> set[int]:
     return {summary.delta_rows for name, summary in board.summaries.items() if name != board.baseline}
-
-
-def counted(number: int, noun: str) -> str:
-    """Print a number with its noun: `1 row`, `1,024 rows`."""
-    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

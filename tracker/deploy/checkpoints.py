@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracker.deploy.choosing import Choice
 from tracker.study.errors import DataDamaged, TrackerError
-from tracker.tracking.registry import fetch_stored, stored_files
+from tracker.tracking.files import fetch_stored, stored_files
 from tracker.vision.checkpoint import CheckpointFacts, load_classifier
 from tracker.vision.models import Classifier
 

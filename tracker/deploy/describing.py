@@ -14,7 +14,7 @@ from tracker.deploy.choosing import Choice
 from tracker.deploy.pipeline import INPUT, MODEL_JSON, ONNX_FILE, OUTPUT, TORCH_FILE
 from tracker.study.errors import DataDamaged, DataMissing
 from tracker.study.metrics import SELECTION
-from tracker.study.recipe import NORMALIZATIONS
+from tracker.study.recipe import normalization_meaning
 
 LAYOUT = "tracker export 1"
 FILES = {"torch": TORCH_FILE, "onnx": ONNX_FILE, "mlflow": f"artifacts/{TORCH_FILE}"}
@@ -59,7 +59,7 @@ def describe(study_name: str, choice: Choice, kept: Kept, channels: int, form: s
         "network": {"model": facts.model, "channels": facts.channels},
         "normalization": {
             "name": facts.normalization,
-            "meaning": NORMALIZATIONS.get(facts.normalization, "from an installed package"),
+            "meaning": normalization_meaning(facts.normalization),
             **numbers,
         },
         "accuracy": {

@@ -22,7 +22,8 @@ from tracker.deploy.readme import readme
 from tracker.deploy.verifying import Verification, probe, verify
 from tracker.study.errors import DataMissing, TrackerError, UsageError
 from tracker.study.home import Home
-from tracker.tracking.registry import dataset_profile, save_served
+from tracker.tracking.reading import dataset_profile
+from tracker.tracking.registry import save_served
 
 Format = Literal["torch", "onnx", "mlflow"]
 FORMATS: tuple[Format, ...] = ("torch", "onnx", "mlflow")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tracker.deploy.opening import Opened
-from tracker.vision.readers.decoding import THREADS
+from tracker.vision.readers.decoding import THREADS, reason_of
 from tracker.vision.readers.pixels import decode
 from tracker.vision.readers.scanning import EXTENSIONS
 
@@ -74,8 +74,7 @@ def _decoded(path: str, network: Opened) -> np.ndarray | Unreadable:
     except MemoryError:
         return Unreadable(path, "there is not enough memory for it")
     except Exception as error:  # PIL raises nearly anything for a damaged file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return Unreadable(path, reason.replace(f" {path!r}", "") or type(error).__name__)
+        return Unreadable(path, reason_of(error))
 
 
 def _top(row: np.ndarray, classes: Sequence[str], count: int) -> tuple[tuple[str, float], ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from tracker.deploy.choosing import Choice
+from tracker.deploy.opening import Run
 from tracker.study.errors import DataError, TrackerError
 from tracker.study.home import Home
 from tracker.study.shifts import AS_IS
@@ -29,9 +29,6 @@ TOLERANCE = 1e-4
 """Of a probability. Measured: torch 0 for convolutional networks and 3e-7 for ViT, onnxruntime 2e-7."""
 MIN_AGREEMENT = 0.9
 """With the sweep's own predictions, which a GPU's rounding may have made otherwise in a close case."""
-
-Run = Callable[[np.ndarray], np.ndarray]
-"""uint8, (N, C, H, W), to probabilities, float32, (N, K)."""
 
 
 @dataclass(frozen=True)

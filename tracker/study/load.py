@@ -35,6 +35,20 @@ SOURCE_KEYS = [key for key in RECIPE_KEYS if key not in ("model", "source", "wei
 """A source has its cell's model, random weights before, and its own statistics: what `pretrain` means."""
 
 
+def is_study_path(name_or_path: str) -> bool:
+    """Say whether this names a file, not a study by its name."""
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
+
+
+def swept_name(name_or_path: str) -> str:
+    """Return the name a study is swept under; of a path, what the file says.
+
+    Raises:
+        UsageError, StudyError: as `load_study`, for a path.
+    """
+    return load_study(name_or_path).name if is_study_path(name_or_path) else name_or_path
+
+
 def find_study_file(name_or_path: str) -> Path:
     """Find `experiments/NAME.yaml` here or beside the package, or take a path as it is.
 
@@ -42,7 +56,7 @@ def find_study_file(name_or_path: str) -> Path:
         UsageError: there is none; the message lists the studies there are.
     """
     folders = [EXPERIMENTS, Path(__file__).resolve().parents[2] / "experiments"]
-    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+    if is_study_path(name_or_path):
         path = Path(name_or_path).expanduser()
         if path.is_file():
             return path

@@ -29,6 +29,11 @@ def normalization_names() -> list[str]:
     return list(dict.fromkeys([*NORMALIZATIONS, *installed("tracker.normalizations")]))
 
 
+def normalization_meaning(name: str) -> str:
+    """Say in a clause what a normalization does."""
+    return NORMALIZATIONS.get(name, "from an installed package")
+
+
 def dataset_kinds() -> list[str]:
     """Return the built-in kinds of dataset and those of installed packages (group `tracker.datasets`)."""
     return list(dict.fromkeys([*DATASET_KINDS, *installed("tracker.datasets")]))

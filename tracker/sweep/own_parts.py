@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from tracker.study.errors import DataError
 from tracker.study.extensions import Extension, find_extension
 from tracker.study.recipe import Recipe
-from tracker.sweep.probes import PROBE_IMAGES, StartingPoint
+from tracker.sweep.probes import PROBE_IMAGES, StartingPoint, probe_images
 from tracker.training.trial import target_statistics
 from tracker.vision.extensions import blamed, wrong
 from tracker.vision.images import ImageSet
 from tracker.vision.models import Classifier, build_network
 from tracker.vision.normalizations import BUILDERS, MinMax, build_normalization
-from tracker.vision.statistics import repeated
 
 
 def probe_own_normalization(name: str, recipe: Recipe, images: ImageSet, start: StartingPoint) -> None:
@@ -26,10 +25,9 @@ def probe_own_normalization(name: str, recipe: Recipe, images: ImageSet, start: 
     own = find_extension("tracker.normalizations", name, built_in=name in BUILDERS)
     if own is None or images.channels > start.channels:  # the latter is refused for every normalization
         return
-    batch = _batch(images, start.channels)
-    target = repeated(target_statistics(recipe, images), start.channels)
-    source = None if start.statistics is None else repeated(start.statistics, start.channels)
-    module = build_normalization(name, target=target, source=source)
+    batch = probe_images(images, start.channels).clone()  # a package's code may write to it
+    target = target_statistics(recipe, images)
+    module = build_normalization(name, target=target, source=start.statistics, channels=start.channels)
     kept = batch.clone()
     outcome = _run(own, module, batch, images)
     if not isinstance(outcome, Tensor):
@@ -56,7 +54,7 @@ def probe_own_model(recipe: Recipe, images: ImageSet, start: StartingPoint) -> N
     classes = len(images.classes) + 1
     network, head = build_network(recipe.model, channels=start.channels, classes=classes, seed=recipe.seed)
     classifier = Classifier(MinMax(), network, head, start.channels).eval()
-    logits = _run(own, classifier, _batch(images, images.channels), images)
+    logits = _run(own, classifier, probe_images(images, images.channels).clone(), images)
     if not isinstance(logits, Tensor):
         raise wrong(own, f"gives {type(logits).__name__} for a batch of images, not a tensor")
     wanted = (min(PROBE_IMAGES, len(images.train)), classes)
@@ -66,10 +64,6 @@ def probe_own_model(recipe: Recipe, images: ImageSet, start: StartingPoint) -> N
             f"gives {tuple(logits.shape)} where its head {head!r}, its last linear layer, gives {wanted}: "
             "the layer that makes the logits must be registered last",
         )
-
-
-def _batch(images: ImageSet, channels: int) -> Tensor:
-    return torch.from_numpy(images.train.images[:PROBE_IMAGES].copy()).expand(-1, channels, -1, -1).clone()
 
 
 def _run(own: Extension, module: nn.Module, batch: Tensor, images: ImageSet) -> object:

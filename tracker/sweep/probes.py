@@ -16,7 +16,6 @@ from tracker.training.trial import target_statistics
 from tracker.vision.images import ImageSet, Statistics
 from tracker.vision.models import Classifier, build_network
 from tracker.vision.normalizations import MinMax, build_normalization
-from tracker.vision.statistics import repeated
 
 PROBE_IMAGES = 8
 
@@ -34,6 +33,11 @@ class StartingPoint:
     statistics: Statistics | None
 
 
+def probe_images(images: ImageSet, channels: int) -> Tensor:
+    """Return the first training images, a single channel repeated; uint8, (n, `channels`, H, W), a copy."""
+    return torch.from_numpy(images.train.images[:PROBE_IMAGES].copy()).expand(-1, channels, -1, -1)
+
+
 def probe_normalizations(names: Sequence[str], recipe: Recipe, images: ImageSet, start: StartingPoint) -> None:
     """Apply every normalization to one fixed batch; two that agree mean that one silently does nothing.
 
@@ -46,14 +50,13 @@ def probe_normalizations(names: Sequence[str], recipe: Recipe, images: ImageSet,
             f"dataset {images.name} has {images.channels} channels, source {recipe.source} takes {channels}",
             f"store the images as grayscale: datasets.{images.name}.channels: {channels}",
         )
-    batch = torch.from_numpy(images.train.images[:PROBE_IMAGES].copy()).expand(-1, channels, -1, -1)
-    target = repeated(target_statistics(recipe, images), channels)
-    own = None if start.statistics is None else repeated(start.statistics, channels)
+    batch = probe_images(images, channels)
+    target = target_statistics(recipe, images)
     outcomes: dict[str, Tensor] = {}
     obstacles: list[TrackerError] = []
     for name in names:
         try:
-            outcomes[name] = build_normalization(name, target=target, source=own)(batch)
+            outcomes[name] = build_normalization(name, target=target, source=start.statistics, channels=channels)(batch)
         except TrackerError as error:
             obstacles.append(error)
     where = f"on dataset {images.name} with source {recipe.source}"

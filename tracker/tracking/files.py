@@ -1,4 +1,4 @@
-"""Files of many runs at once."""
+"""Files of runs, read back: one file of many runs at once, or those of a single one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from tracker.tracking.artifacts import repository
-from tracker.tracking.client import check_reachable, short, talking_to
+from tracker.study.errors import TrackingError
+from tracker.tracking.artifacts import fetch, names, repository
+from tracker.tracking.client import check_reachable, short, shown, talking_to
+from tracker.tracking.delivery import UPLOAD_SECONDS
 
 THREADS = 8
 MAX_BYTES = 256 << 20
@@ -56,6 +58,34 @@ def read_files(uri: str, runs: Iterable[tuple[str, str]], stored: str) -> dict[s
     if None in contents.values():
         check_reachable(uri)  # what a server that answers does not give is not there
     return {run_id: content for run_id, content in contents.items() if content is not None}
+
+
+def stored_files(uri: str, artifact_uri: str, folder: str) -> list[str]:
+    """Return the names of the files in one folder of a run's artifacts.
+
+    Raises:
+        TrackingError: MLflow or its store does not answer.
+    """
+    with talking_to(uri):
+        try:
+            return [path.removeprefix(f"{folder}/") for path in names(repository(uri, artifact_uri), folder)]
+        except OSError as error:
+            raise TrackingError(f"MLflow at {shown(uri)}: {short(error)}") from error
+
+
+def fetch_stored(uri: str, artifact_uri: str, stored: str, path: Path) -> None:
+    """Download one file of a run's artifacts.
+
+    Raises:
+        TrackingError: MLflow or its store does not answer, or has no such file.
+
+    Writes: `path`, in one piece.
+    """
+    with talking_to(uri, UPLOAD_SECONDS):
+        try:
+            fetch(repository(uri, artifact_uri), stored, path)
+        except OSError as error:
+            raise TrackingError(f"MLflow at {shown(uri)}: {stored}: {short(error)}") from error
 
 
 def _fetched(store: ArtifactRepository, stored: str, folder: Path) -> Path:

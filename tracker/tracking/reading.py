@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -164,3 +166,21 @@ def run_record(run: Run) -> RunRecord:
         key=run.data.tags.get(KEY_TAG, ""),
         artifact_uri=run.info.artifact_uri,
     )
+
+
+def dataset_profile(uri: str, run_id: str) -> dict[str, Any]:
+    """Return what a run says of the images it was trained on: classes, channels, image_size; {} where it does not.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with talking_to(uri) as client:
+        inputs = client.get_run(run_id).inputs
+    for each in inputs.dataset_inputs if inputs is not None else ():
+        try:
+            profile = json.loads(each.dataset.profile or "{}")
+        except ValueError:
+            continue
+        if isinstance(profile, dict) and "channels" in profile:
+            return profile
+    return {}

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tracker.study.errors import TrackingError, UsageError
-from tracker.tracking.artifacts import fetch, names, repository
+from tracker.tracking.artifacts import repository
 from tracker.tracking.client import short, shown, talking_to
 from tracker.tracking.delivery import UPLOAD_SECONDS
 
@@ -217,49 +215,3 @@ def fetch_registered(uri: str, where: str, folder: Path) -> str:
         except OSError as error:  # requests' errors are OSErrors too
             raise TrackingError(f"MLflow at {shown(uri)}: {where}: {short(error)}") from error
     return f"{match['name']} version {version.version}"
-
-
-def stored_files(uri: str, artifact_uri: str, folder: str) -> list[str]:
-    """Return the names of the files in one folder of a run's artifacts.
-
-    Raises:
-        TrackingError: MLflow or its store does not answer.
-    """
-    with talking_to(uri):
-        try:
-            return [path.removeprefix(f"{folder}/") for path in names(repository(uri, artifact_uri), folder)]
-        except OSError as error:
-            raise TrackingError(f"MLflow at {shown(uri)}: {short(error)}") from error
-
-
-def fetch_stored(uri: str, artifact_uri: str, stored: str, path: Path) -> None:
-    """Download one file of a run's artifacts.
-
-    Raises:
-        TrackingError: MLflow or its store does not answer, or has no such file.
-
-    Writes: `path`, in one piece.
-    """
-    with talking_to(uri, UPLOAD_SECONDS):
-        try:
-            fetch(repository(uri, artifact_uri), stored, path)
-        except OSError as error:
-            raise TrackingError(f"MLflow at {shown(uri)}: {stored}: {short(error)}") from error
-
-
-def dataset_profile(uri: str, run_id: str) -> dict[str, Any]:
-    """Return what a run says of the images it was trained on: classes, channels, image_size; {} where it does not.
-
-    Raises:
-        TrackingError: MLflow does not answer.
-    """
-    with talking_to(uri) as client:
-        inputs = client.get_run(run_id).inputs
-    for each in inputs.dataset_inputs if inputs is not None else ():
-        try:
-            profile = json.loads(each.dataset.profile or "{}")
-        except ValueError:
-            continue
-        if isinstance(profile, dict) and "channels" in profile:
-            return profile
-    return {}

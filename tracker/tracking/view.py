@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracker.study.metrics import METRICS, RANKING_METRICS
-from tracker.study.recipe import NORMALIZATIONS, non_default
+from tracker.study.recipe import non_default, normalization_meaning
 from tracker.study.shifts import AS_IS
 from tracker.study.study import Cell, Study
 
@@ -97,7 +97,7 @@ def describe_cell(cell: Cell, study: Study, study_link: str | None) -> str:
     """Return a cell's description, in markdown."""
     recipe = cell.recipe
     part = f"[study {study.name}]({study_link})" if study_link else f"study {study.name}"
-    meaning = NORMALIZATIONS.get(recipe.normalization, "from an installed package")
+    meaning = normalization_meaning(recipe.normalization)
     start = f"torchvision's {recipe.weights}" if recipe.source == "torchvision" else f"source `{recipe.source}`"
     trained = TRAINED[recipe.tune]
     lines = [
@@ -157,7 +157,6 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _normalizations(names: Sequence[Any], baseline: str) -> list[str]:
     return [
-        f"- **{name}**: {NORMALIZATIONS.get(str(name), 'from an installed package')}"
-        + (" (the baseline)" if name == baseline else "")
+        f"- **{name}**: {normalization_meaning(str(name))}" + (" (the baseline)" if name == baseline else "")
         for name in names
     ]

@@ -24,7 +24,7 @@ from tracker.vision.images import ImageSet, Statistics
 from tracker.vision.models import Classifier, build_network, keep_range_of_weights, load_backbone
 from tracker.vision.normalizations import build_normalization
 from tracker.vision.sources import Source
-from tracker.vision.statistics import published_statistics, repeated
+from tracker.vision.statistics import published_statistics
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ def build_classifier(recipe: Recipe, images: ImageSet, source: Source) -> Classi
             keep_range_of_weights(network)
     normalization = build_normalization(
         recipe.normalization,
-        target=repeated(target_statistics(recipe, images), channels),
-        source=None if source.statistics is None else repeated(source.statistics, channels),
+        target=target_statistics(recipe, images),
+        source=source.statistics,
+        channels=channels,
     )
     classifier = Classifier(normalization, network, head, channels)
     classifier.set_trainable(recipe.tune)

@@ -16,6 +16,7 @@ from tracker.study.extensions import find_extension
 from tracker.study.recipe import normalization_names
 from tracker.vision.extensions import blamed, load_extension, wrong
 from tracker.vision.images import Statistics
+from tracker.vision.statistics import repeated
 
 Builder = Callable[[Statistics, Statistics | None], nn.Module]
 """(statistics of the dataset at hand, statistics of the source) -> module."""
@@ -113,19 +114,26 @@ def _minmax(target: Statistics, source: Statistics | None) -> nn.Module:
     return MinMax()
 
 
-def build_normalization(name: str, *, target: Statistics, source: Statistics | None) -> nn.Module:
+def build_normalization(
+    name: str, *, target: Statistics, source: Statistics | None, channels: int | None = None
+) -> nn.Module:
     """Build one normalization.
 
     Args:
         name: one of `normalization_names()`.
-        target: the dataset's statistics, with as many channels as the network takes.
-        source: the source's statistics, likewise; None for random weights.
+        target: the dataset's statistics.
+        source: the source's statistics; None for random weights.
+        channels: C the network takes, for which a single channel's statistics are repeated; None for as many as
+            the statistics have.
 
     Raises:
         UsageError: no such normalization.
         SourceError: it needs what the source does not have.
         TrackerError: two packages have it, or the one that has it does not build a module.
     """
+    if channels is not None:
+        target = repeated(target, channels)
+        source = None if source is None else repeated(source, channels)
     own = find_extension("tracker.normalizations", name, built_in=name in BUILDERS)
     if own is None:
         if name not in BUILDERS:

@@ -6,6 +6,7 @@ Histograms of parts add up to the histogram of the whole, in any order, without 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -59,13 +60,27 @@ def statistics_of(histogram: np.ndarray) -> Statistics:
     Raises:
         ValueError: a channel without pixels.
     """
-    means, stds = [], []
+    sums = []
     for channel in histogram.tolist():  # Python integers neither overflow nor round
-        pixels = sum(channel)
-        if not pixels:
-            raise ValueError("a channel without pixels has no statistics")
         total = sum(value * count for value, count in enumerate(channel))
         squares = sum(value * value * count for value, count in enumerate(channel))
+        sums.append((sum(channel), total, squares))
+    return statistics_of_sums(sums)
+
+
+def statistics_of_sums(sums: Iterable[tuple[int, int, int]]) -> Statistics:
+    """Compute mean and population standard deviation from exact sums, rounded once, at the end.
+
+    Args:
+        sums: of each channel, how many pixels it has, the sum of their bytes, and that of their squares.
+
+    Raises:
+        ValueError: a channel without pixels.
+    """
+    means, stds = [], []
+    for pixels, total, squares in sums:
+        if not pixels:
+            raise ValueError("a channel without pixels has no statistics")
         means.append(float(Fraction(total, 255 * pixels)))
         stds.append(math.sqrt(Fraction(pixels * squares - total * total, (255 * pixels) ** 2)))
     return Statistics(tuple(means), tuple(stds))

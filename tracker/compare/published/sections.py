@@ -9,9 +9,10 @@ from tracker.compare.published.claims import Claim
 from tracker.compare.published.findings import BEYOND, Difference, Effect, Findings
 from tracker.compare.published.results import SEED, SOURCE
 from tracker.compare.published.shifts import Shift, distance
-from tracker.compare.wording import counted, interval_text, percent, points, record_text
+from tracker.compare.wording import interval_text, percent, points, record_text
 from tracker.significance.verdicts import FIRST_SEEDS
 from tracker.study.recipe import Scalar
+from tracker.study.wording import counted
 
 LISTED = 8
 """Names told in one sentence before "and N more"; JSON has all of them."""

@@ -26,7 +26,7 @@ from tracker.compare.reporting.cost import Cost, duration
 from tracker.compare.reporting.protocol import Counts, Protocol, definition
 from tracker.compare.reporting.results import block_starts, labels_of
 from tracker.compare.scores import Leaderboard
-from tracker.compare.wording import counted
+from tracker.study.wording import counted
 
 Pictures = Mapping[str, Picture]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tracker.compare.reporting.blocks import Picture
 from tracker.compare.reporting.content import Content
 from tracker.compare.scores import Leaderboard, Row
-from tracker.compare.wording import comparisons_of, counted, verdict_text
+from tracker.compare.wording import comparisons_of, verdict_text
 from tracker.figures.forest import Line, forest
 from tracker.figures.heatmap import Cell, delta_heatmap
 from tracker.figures.ranks import critical_difference_diagram
@@ -17,6 +17,7 @@ from tracker.figures.shift import ShiftPanel, ShiftPoint, shift_against_gain
 from tracker.figures.tradeoff import Point, cost_against_accuracy
 from tracker.significance.pooled import PooledEffect
 from tracker.significance.verdicts import Verdict
+from tracker.study.wording import counted
 
 FOLDER = "figures"
 NAMES = ("forest", "heatmap", "ranks", "shift", "history", "cost")

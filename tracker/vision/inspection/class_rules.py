@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from tracker.study.wording import counted
 from tracker.vision.inspection.evidence import Evidence
-from tracker.vision.inspection.findings import EXAMPLES, Finding, Kind, Severity, counted
+from tracker.vision.inspection.findings import EXAMPLES, Finding, Kind, Severity
 from tracker.vision.readers.printing import printable
 from tracker.vision.readers.scanning import alike
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -25,6 +23,7 @@ from tracker.vision.readers.pixels import size_and_gray
 from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import held_out
 from tracker.vision.readers.scanning import Scan
+from tracker.vision.statistics import statistics_of_sums
 
 LARGEST_SIDE, SMALLEST_SIDE = 64, 32
 """Between which a size is suggested: beyond 64 a short study on a CPU is no longer short; below 32 a DenseNet has no
@@ -94,13 +93,10 @@ class Evidence:
         pixels = len(chosen) * self.image_size**2
         if not pixels:
             return None
-        means, stds = [], []
-        for channel in range(self.channels):  # Python integers neither overflow nor round
-            total = sum(look.totals[channel] for look in chosen)
-            squares = sum(look.squares[channel] for look in chosen)
-            means.append(float(Fraction(total, 255 * pixels)))
-            stds.append(math.sqrt(Fraction(pixels * squares - total * total, (255 * pixels) ** 2)))
-        return Statistics(tuple(means), tuple(stds))
+        return statistics_of_sums(
+            (pixels, sum(look.totals[channel] for look in chosen), sum(look.squares[channel] for look in chosen))
+            for channel in range(self.channels)
+        )
 
     @cached_property
     def levels(self) -> NDArray[np.float64]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tracker.study.wording import counted
 from tracker.vision.inspection.evidence import SMALLEST_SIDE, Evidence
-from tracker.vision.inspection.findings import EXAMPLES, Finding, Kind, Severity, counted
+from tracker.vision.inspection.findings import EXAMPLES, Finding, Kind, Severity
 from tracker.vision.inspection.look import Look
 from tracker.vision.readers.scanning import NOT_READ
 

@@ -89,11 +89,6 @@ class Finding:
     count: int = 0
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return `1 image`, `1,200 images`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 @dataclass(frozen=True)
 class ClassCount:
     """A class and its readable images, by the folder's own split or by the seeded one.
