@@ -26,7 +26,8 @@ from tracker.compare.outputs import leaderboard_of
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Cell, Study
-from tracker.tracking.server import database_uri, start, stop
+from tracker.tracking.server.addresses import database_uri
+from tracker.tracking.server.lifecycle import start, stop
 from tracker.tracking.view import cell_tags
 from tracker.tracking.writing import StudyTracking
 

@@ -25,7 +25,7 @@ from tracker.study.home import Home
 from tracker.sweep import run as sweep_run
 from tracker.sweep.events import CellDone, Event
 from tracker.sweep.progress import LineDisplay, Tally
-from tracker.tracking import server
+from tracker.tracking.server import lifecycle
 
 
 def ask(home: Home, *arguments: str | Path) -> Result:
@@ -88,7 +88,7 @@ def test_an_answer_is_interrupted_gone_on_with_and_repeated(
     make_source(home, "small")
     folder = make_folder(tmp_path / 'it\'s "mine" é\n', count=15)
     command = (folder, "--source", "small", "--budget", "60m")
-    server.start(home)
+    lifecycle.start(home)
     try:
         monkeypatch.setattr(sweep_run, "make_display", lambda console, total, what: CtrlC(console, Tally(total)))
         first = ask(home, *command)
@@ -106,7 +106,7 @@ def test_an_answer_is_interrupted_gone_on_with_and_repeated(
         assert sum(counted.values()) == 4 and {state for state, _ in counted} == {"COMPLETE"}, counted
         assert counted["COMPLETE", 1] >= 3, "at most the interrupted one was taken up again"
     finally:
-        server.stop(home)
+        lifecycle.stop(home)
     _check_document(told)
 
     third = ask(home, *command)

@@ -21,7 +21,7 @@ from tracker.sweep.checkup import machine
 from tracker.sweep.checkup.finding import Finding
 from tracker.sweep.checkup.report import check_up
 from tracker.sweep.checkup.stores import server_version
-from tracker.tracking import server
+from tracker.tracking.server import lifecycle
 
 
 def run(home: Home, *arguments: str) -> Result:
@@ -158,11 +158,11 @@ def test_a_tracking_server_that_does_not_answer_is_a_problem(home: Home, monkeyp
 def test_a_running_server_tells_its_version(home: Home) -> None:
     """A real local server is found, asked, and named with its version."""
     assert server_version("sqlite:///x.db") is None
-    server.start(home)
+    lifecycle.start(home)
     try:
         (finding,) = found(home, "tracking")
     finally:
-        server.stop(home)
+        lifecycle.stop(home)
     assert finding.level == "ok"
     assert finding.message.endswith(f"answers, MLflow {metadata.version('mlflow')}")
     (after,) = found(home, "tracking")

@@ -17,7 +17,7 @@ from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.metrics import RANKING_METRICS
 from tracker.tracking.reading import read_study
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.writing import StudyTracking
 
 DOCUMENT = {

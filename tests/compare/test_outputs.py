@@ -19,7 +19,7 @@ from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
 from tracker.tracking.reading import read_runs
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.writing import StudyTracking
 
 ACCURACY = {"pretrain": 0.9, "finetune": 0.8, "minmax": 0.7}

@@ -21,7 +21,7 @@ from tracker.study.study import Study
 from tracker.tracking import files
 from tracker.tracking.reading import read_runs
 from tracker.tracking.records import RunRecord
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.writing import StudyTracking
 
 IMAGES = 50

@@ -25,7 +25,7 @@ from tracker.study.study import Study
 from tracker.tracking.attaching import attach_files
 from tracker.tracking.files import read_files
 from tracker.tracking.reading import read_study
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.writing import StudyTracking
 from tracker.vision.datasets import open_dataset
 

@@ -15,7 +15,7 @@ from tracker.study.load import parse_study
 from tracker.study.study import Cell, Study
 from tracker.tracking.reading import read_runs
 from tracker.tracking.records import RunRecord
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.writing import StudyTracking
 from tracker.vision.checkpoint import CheckpointFacts, save_checkpoint
 from tracker.vision.datasets import open_dataset

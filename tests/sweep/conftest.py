@@ -21,7 +21,7 @@ from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
 from tracker.tracking.reading import read_runs
 from tracker.tracking.records import RunRecord
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 
 STUDY = """
 question: Does a small study run whole?

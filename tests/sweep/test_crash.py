@@ -19,7 +19,7 @@ from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
 from tracker.study.home import Home
 from tracker.tracking.ending import open_runs, runs_by_key
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 
 pytestmark = pytest.mark.soak  # together three minutes of two cores
 

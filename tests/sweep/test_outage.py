@@ -20,7 +20,7 @@ from tracker.study.study import Study
 from tracker.sweep.events import EpochDone, Event, MlflowAway
 from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.process import work
-from tracker.tracking import server
+from tracker.tracking.server import lifecycle
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -33,7 +33,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 def kill_server(home: Home) -> None:
     """SIGKILL the server and its workers."""
-    pid = server.status(home).pid
+    pid = lifecycle.status(home).pid
     assert pid is not None
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     for process in family:
@@ -60,7 +60,7 @@ def test_a_server_killed_in_mid_sweep_loses_nothing(bench: Bench) -> None:
     before = state_of(bench, study)
     wait_for(lambda: state_of(bench, study) >= before + 10)
     assert any(isinstance(event, MlflowAway) and event.pending for event in events)
-    assert server.start(bench.home).uri == bench.uri
+    assert lifecycle.start(bench.home).uri == bench.uri
     worker.join(200)
     assert not worker.is_alive()
     row = bench.row(study)
@@ -82,7 +82,7 @@ def test_without_a_server_from_beginning_to_end_everything_arrives_later(bench: 
     assert run_worker(bench.config(study)) == 0
     row = bench.row(study)
     assert (row.state, row.run_id) == ("COMPLETE", None)
-    assert server.start(bench.home).uri == bench.uri
+    assert lifecycle.start(bench.home).uri == bench.uri
     with Ledger.local(bench.home) as ledger:
         said = reconcile(study.name, ledger, bench.home, bench.uri)
         assert reconcile(study.name, ledger, bench.home, bench.uri) == []
@@ -106,7 +106,7 @@ def test_a_worker_killed_while_the_server_is_away_loses_nothing(bench: Bench) ->
     with Ledger.local(bench.home, policy=SETTINGS.policy) as ledger:
         ledger.leases.reclaim_worker(study.name, "victim")
     assert run_worker(bench.config(study, "heir")) == 0
-    assert server.start(bench.home).uri == bench.uri
+    assert lifecycle.start(bench.home).uri == bench.uri
     with Ledger.local(bench.home) as ledger:
         reconcile(study.name, ledger, bench.home, bench.uri)
     run = bench.run(study)

@@ -18,7 +18,8 @@ from tracker.study.home import Home
 from tracker.study.load import load_study
 from tracker.tracking.client import talking_to
 from tracker.tracking.reading import read_study
-from tracker.tracking.server import database_uri, status
+from tracker.tracking.server.addresses import database_uri
+from tracker.tracking.server.lifecycle import status
 from tracker.vision.checkpoint import load_classifier
 from tracker.vision.datasets import open_dataset
 

@@ -16,7 +16,7 @@ from tracker.ledger.ledger import Ledger
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
-from tracker.tracking import server
+from tracker.tracking.server import lifecycle
 
 STUDY = """
 question: Which of two, and is one seed enough?
@@ -83,7 +83,7 @@ def test_a_study_grows_until_it_is_decided_and_goes_on_where_it_was_killed(tmp_p
     home, file = tmp_path / "mlruns", tmp_path / "two.yaml"
     file.write_text(STUDY)
     command = ("sweep", "--study", str(file), "--until-decided", "--max-seeds", "3", "--workers", "2")
-    server.start(Home(home))
+    lifecycle.start(Home(home))
     try:
         said = kill_tracker(home, "tracker.sweep.run", "reconcile", 2, *command)
         assert "round 1: until every comparison is decided, with 3 seeds at most" in said
@@ -95,7 +95,7 @@ def test_a_study_grows_until_it_is_decided_and_goes_on_where_it_was_killed(tmp_p
 
         done = run_tracker(home, *command)
     finally:
-        server.stop(Home(home))
+        lifecycle.stop(Home(home))
     assert "4 cells of further seeds, which --until-decided added, are kept" in done.stderr
     assert "round 2: until every comparison is decided" in done.stderr
     assert "round 3" not in done.stderr

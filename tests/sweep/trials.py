@@ -18,9 +18,9 @@ from tracker.study.load import parse_study
 from tracker.study.study import Study
 from tracker.sweep.reconcile import reconcile
 from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
-from tracker.tracking import server
 from tracker.tracking.ending import runs_by_key
 from tracker.tracking.records import RunRecord
+from tracker.tracking.server import lifecycle
 from tracker.tracking.writing import StudyPlace, StudyTracking
 
 TIMES = ("epoch_seconds", "images_per_second")
@@ -133,9 +133,9 @@ class Bench:
 @contextmanager
 def served(home: Home) -> Iterator[Bench]:
     """Start a home's MLflow server, and stop it, or the one that has taken its place, afterwards."""
-    uri = server.start(home).uri
+    uri = lifecycle.start(home).uri
     assert uri is not None
     try:
         yield Bench(home, uri)
     finally:
-        server.stop(home)
+        lifecycle.stop(home)

@@ -10,7 +10,7 @@ import pytest
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
-from tracker.tracking import server
+from tracker.tracking.server import lifecycle
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +18,15 @@ def served_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home whose server runs. Its path has a blank and a percent sign, as paths may."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     home = Home(tmp_path_factory.mktemp("a 50% home") / "mlruns")
-    server.start(home)
+    lifecycle.start(home)
     yield home
-    server.stop(home)
+    lifecycle.stop(home)
 
 
 @pytest.fixture
 def uri(served_home: Home) -> str:
     """Where that server answers."""
-    found = server.status(served_home).uri
+    found = lifecycle.status(served_home).uri
     assert found is not None
     return found
 

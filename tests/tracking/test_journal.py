@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
 from tracker.study.load import parse_study
-from tracker.tracking import server
 from tracker.tracking.client import connect
 from tracker.tracking.delivery import ENDED_TAG
 from tracker.tracking.events import Data, Event, File, Finish, Metrics, Open, Tags, from_line, to_line
 from tracker.tracking.journal import Journal, held_journals, left_journals
-from tracker.tracking.process import read_record
 from tracker.tracking.replay import replay
 from tracker.tracking.run import open_run
+from tracker.tracking.server import lifecycle, session
+from tracker.tracking.server.record import read_record
 from tracker.tracking.writing import StudyTracking
 
 DEAD = "http://127.0.0.1:9"
@@ -292,7 +292,7 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
     """
     home = Home(tmp_path_factory.mktemp("an out%20age") / "mlruns")
     offline_home = Home(home.root.parent / "another")
-    first = server.start(home, lasting=False)
+    first = lifecycle.start(home, lasting=False)
     assert first.uri is not None
     assert first.pid is not None
     run = open_run(first.uri, home, "outage", "survivor", "survivor-1", params={"lr": 0.1})
@@ -306,7 +306,7 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
             if epoch == 6:
                 offline = run_a_cell_without_a_server(offline_home, first.uri)
                 with ThreadPoolExecutor(2) as pool:
-                    revived = list(pool.map(lambda _: server.revive(home, run.uri), range(2)))
+                    revived = list(pool.map(lambda _: session.revive(home, run.uri), range(2)))
                 record = read_record(home)
                 assert record is not None
             started = time.monotonic()
@@ -334,7 +334,7 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
             run.run_id, journaled, longest, Path(path).read_text(), found[0].info.run_id, offline_home, offline,
         )  # fmt: skip
     finally:
-        server.stop(home)
+        lifecycle.stop(home)
 
 
 def test_a_server_that_died_is_brought_back_once_at_its_address(outage: Outage) -> None:

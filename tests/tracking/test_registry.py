@@ -19,7 +19,7 @@ from tracker.tracking.registry import (
     register,
 )
 from tracker.tracking.run import TrackedRun, open_run
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ import pytest
 
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
-from tracker.tracking import server
 from tracker.tracking.client import connect
-from tracker.tracking.process import Record, choose_port, read_record, record_path, usual_port, write_record
+from tracker.tracking.server import addresses, lifecycle, session
+from tracker.tracking.server.ports import choose_port, usual_port
+from tracker.tracking.server.record import Record, read_record, record_path, write_record
 
 
 @pytest.fixture
@@ -32,11 +33,11 @@ def sleeper() -> psutil.Process:
 
 def test_the_running_server_is_found_and_not_started_twice(served_home: Home, uri: str) -> None:
     """`start` on a home whose server runs gives back that server."""
-    again = server.start(served_home)
+    again = lifecycle.start(served_home)
     assert again.uri == uri
-    assert again.pid == server.status(served_home).pid
+    assert again.pid == lifecycle.status(served_home).pid
     with pytest.raises(TrackingError, match="already runs at"):
-        server.start(served_home, port=1)
+        lifecycle.start(served_home, port=1)
 
 
 def test_the_database_is_in_wal_mode(served_home: Home, uri: str) -> None:
@@ -54,65 +55,65 @@ def test_two_processes_are_enough(served_home: Home, uri: str) -> None:
 
 def test_a_session_uses_a_server_that_stays(served_home: Home, uri: str) -> None:
     """A session that did not start the server does not end it."""
-    with server.tracking_session(served_home) as found:
+    with session.tracking_session(served_home) as found:
         assert found == uri
-    assert server.status(served_home).running
+    assert lifecycle.status(served_home).running
 
 
 def test_a_session_of_its_own_ends_with_the_last_user_also_on_errors(home: Home) -> None:
     """A server that a session started ends when nobody uses it any more, however the session ends."""
     told: list[str] = []
-    with server.tracking_session(home, told.append) as outer:
-        pid = server.status(home).pid
-        with pytest.raises(KeyboardInterrupt), server.tracking_session(home, told.append) as inner:
+    with session.tracking_session(home, told.append) as outer:
+        pid = lifecycle.status(home).pid
+        with pytest.raises(KeyboardInterrupt), session.tracking_session(home, told.append) as inner:
             assert inner == outer
             raise KeyboardInterrupt
-        assert server.status(home).pid == pid, "the outer session still uses it"
+        assert lifecycle.status(home).pid == pid, "the outer session still uses it"
         connect(outer).search_experiments()
     assert told == ["starting the local MLflow server"]
-    assert server.status(home) == replace(server.status(home), running=False, uri=None, pid=None, started_at=None)
+    assert lifecycle.status(home) == replace(lifecycle.status(home), running=False, uri=None, pid=None, started_at=None)
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert not record_path(home).exists()
-    assert server.reading_uri(home) == server.database_uri(home), "the file can be read without a server"
-    assert connect(server.reading_uri(home)).get_experiment_by_name("Default") is not None
+    assert addresses.reading_uri(home) == addresses.database_uri(home), "the file can be read without a server"
+    assert connect(addresses.reading_uri(home)).get_experiment_by_name("Default") is not None
 
 
 def test_only_the_own_server_is_revived(
     served_home: Home, home: Home, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a foreign address it is only said whether it answers; one that a stranger has taken is not had back."""
-    assert server.revive(served_home, uri) is True
-    assert server.revive(home, uri) is True
-    assert server.revive(home, "http://127.0.0.1:9") is False
+    assert session.revive(served_home, uri) is True
+    assert session.revive(home, uri) is True
+    assert session.revive(home, "http://127.0.0.1:9") is False
     assert not home.server.exists()
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         dead = Record(pid=2**22 + 1, created=1.0, port=stranger.getsockname()[1], version="3", lasting=True)
         home.make(home.server)
         write_record(home, dead)
-        assert server.revive(home, dead.uri) is False
+        assert session.revive(home, dead.uri) is False
     assert "does not come back" in caplog.text
 
 
 def test_stop_is_idempotent(home: Home) -> None:
     """Stopping what does not run is no error."""
-    assert server.stop(home) is False
-    assert server.stop(home) is False
+    assert lifecycle.stop(home) is False
+    assert lifecycle.stop(home) is False
 
 
 def test_a_dead_pid_is_not_a_running_server(home: Home) -> None:
     """A record whose process is gone says nothing."""
     write_record(home, Record(pid=2**22 + 1, created=1.0, port=5000, version="3", lasting=True))
-    assert not server.status(home).running
-    assert server.stop(home) is False
+    assert not lifecycle.status(home).running
+    assert lifecycle.stop(home) is False
     assert read_record(home) is None
 
 
 def test_a_recycled_pid_is_left_alone(home: Home, sleeper: psutil.Process) -> None:
     """A stranger that got the recorded pid is neither taken for the server nor ended."""
     write_record(home, Record(sleeper.pid, sleeper.create_time() - 100, port=5000, version="3", lasting=True))
-    assert not server.status(home).running
-    assert server.stop(home) is False
+    assert not lifecycle.status(home).running
+    assert lifecycle.stop(home) is False
     assert sleeper.is_running()
 
 
@@ -122,7 +123,7 @@ def test_a_damaged_record_counts_as_none(home: Home, content: str) -> None:
     home.make(home.server)
     record_path(home).write_text(content)
     assert read_record(home) is None
-    assert not server.status(home).running
+    assert not lifecycle.status(home).running
 
 
 def test_workers_that_outlive_the_server_are_ended(home: Home) -> None:
@@ -135,9 +136,9 @@ def test_workers_that_outlive_the_server_are_ended(home: Home) -> None:
         while len(record.members()) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         parent.kill()
-    assert not server.status(home).running
+    assert not lifecycle.status(home).running
     assert len(record.members()) == 1
-    assert server.stop(home) is True
+    assert lifecycle.stop(home) is True
     assert record.members() == []
 
 
@@ -156,8 +157,8 @@ def test_a_server_that_dies_is_quoted(home: Home) -> None:
     home.make(home.root)
     home.tracking_db.write_text("this is no database " * 100)
     with pytest.raises(TrackingError, match="not a database"):
-        server.start(home)
-    assert not server.status(home).running
+        lifecycle.start(home)
+    assert not lifecycle.status(home).running
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_an_unreachable_address_is_named_fast(
     """MLFLOW_TRACKING_URI that does not answer: an error in seconds, with the address and the variable."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     started = time.monotonic()
-    for use in (lambda: server.tracking_session(home).__enter__(), lambda: server.reading_uri(home)):
+    for use in (lambda: session.tracking_session(home).__enter__(), lambda: addresses.reading_uri(home)):
         with pytest.raises(TrackingError, match=words) as caught:
             use()
         assert address in str(caught.value)
@@ -181,16 +182,16 @@ def test_an_unreachable_address_is_named_fast(
 def test_a_given_address_is_used(home: Home, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLFLOW_TRACKING_URI comes before the local server, for writing and for reading."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with server.tracking_session(home) as found:
+    with session.tracking_session(home) as found:
         assert found == uri
-    assert server.reading_uri(home) == uri
+    assert addresses.reading_uri(home) == uri
     assert not home.server.exists(), "no local server was thought of"
 
 
 def test_reading_where_nothing_was_run_says_what_to_run(home: Home) -> None:
     """An empty home is an error with a cure, not an empty table."""
     with pytest.raises(TrackingError, match="nothing has been run here yet") as caught:
-        server.reading_uri(home)
+        addresses.reading_uri(home)
     assert caught.value.cure == "tracker sweep --study quickstart"
 
 
@@ -200,7 +201,7 @@ def test_reading_a_file_that_is_no_database_fails_at_once(home: Home, content: b
     home.make(home.root)
     home.tracking_db.write_bytes(content)
     with pytest.raises(TrackingError, match="is not a SQLite database"):
-        server.reading_uri(home)
+        addresses.reading_uri(home)
 
 
 def test_an_address_without_a_scheme_is_refused(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,29 +209,30 @@ def test_an_address_without_a_scheme_is_refused(home: Home, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost-5000")
     with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI=localhost-5000 is not an address"):
-        server.reading_uri(home)
+        addresses.reading_uri(home)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_local_store_keeps_its_name_whatever_its_port(home: Home) -> None:
     """A journal written for the local server is delivered to it after a restart on another port."""
-    assert server.store_name(home, server.database_uri(home)) == "local"
-    assert server.store_name(home, "http://elsewhere:5000") == "http://elsewhere:5000"
+    assert addresses.store_name(home, addresses.database_uri(home)) == "local"
+    assert addresses.store_name(home, "http://elsewhere:5000") == "http://elsewhere:5000"
     write_record(home, Record(pid=2**22 + 1, created=1.0, port=5123, version="3", lasting=True))
-    assert server.store_name(home, "http://127.0.0.1:5123") == "local"
+    assert addresses.store_name(home, "http://127.0.0.1:5123") == "local"
 
 
 def test_nothing_is_left_in_the_current_folder(served_home: Home, uri: str, tmp_path: Path) -> None:
     """Reading the SQLite file, and logging to a server, write nothing where the command happens to run."""
     script = (
         "import json; from pathlib import Path; from tracker.study.home import Home\n"
-        "from tracker.tracking import server, reading, run\n"
+        "from tracker.tracking import reading, run\n"
+        "from tracker.tracking.server import addresses, session\n"
         f"home = Home(Path({str(served_home.root)!r}))\n"
-        "with server.tracking_session(home) as uri:\n"
+        "with session.tracking_session(home) as uri:\n"
         "    opened = run.open_run(uri, home, 'elsewhere', 'a run', 'elsewhere-1')\n"
         "    opened.log_file(Path(json.__file__))\n"
         "    assert opened.finish('FINISHED')\n"
-        "print(json.dumps([study.name for study in reading.studies(server.database_uri(home)) if not study.name]))\n"
+        "print(json.dumps([study.name for study in reading.studies(addresses.database_uri(home)) if not study.name]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False

@@ -13,7 +13,7 @@ from tracker.tracking.artifacts import FILE_NAME
 from tracker.tracking.client import connect
 from tracker.tracking.events import Status
 from tracker.tracking.run import open_run
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.states import StateExchange, fetch_source
 from tracker.tracking.writing import SOURCES
 

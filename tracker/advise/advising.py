@@ -38,7 +38,8 @@ from tracker.sweep.run import prepare_sweep, run_sweep
 from tracker.sweep.summary import Summary
 from tracker.sweep.workers.config import CellSettings
 from tracker.tracking.reading import read_runs
-from tracker.tracking.server import bulk_reading_uri, tracking_session
+from tracker.tracking.server.addresses import bulk_reading_uri
+from tracker.tracking.server.session import tracking_session
 from tracker.tracking.writing import StudyTracking
 from tracker.training.device import resolve_device
 from tracker.vision.datasets import open_dataset

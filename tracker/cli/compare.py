@@ -78,7 +78,7 @@ def compare(
 
     from tracker.study.home import Home
     from tracker.study.load import swept_name
-    from tracker.tracking.server import bulk_reading_uri
+    from tracker.tracking.server.addresses import bulk_reading_uri
 
     if study_name is not None:
         study_name = swept_name(study_name)

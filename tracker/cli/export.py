@@ -81,7 +81,8 @@ def export(
     from tracker.study.home import Home
     from tracker.study.load import swept_name
     from tracker.tracking.reading import read_runs
-    from tracker.tracking.server import reading_uri, tracking_session
+    from tracker.tracking.server.addresses import reading_uri
+    from tracker.tracking.server.session import tracking_session
 
     where = {}
     for condition in conditions:

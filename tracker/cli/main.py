@@ -40,8 +40,9 @@ def cli() -> None:
 STUDIES = (sweep, compare, report, status, retry, cancel, worker)
 USE = (advise, export, predict)
 PLACE = (ui, server, data, pretrain, doctor)
+OPERATIONS: tuple[click.Command, ...] = ()
 
-for _command in (*STUDIES, *USE, *PLACE):
+for _command in (*STUDIES, *USE, *PLACE, *OPERATIONS):
     cli.add_command(_command)
 
 

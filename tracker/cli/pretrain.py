@@ -52,7 +52,7 @@ def pretrain(
     from tracker.sweep.pretraining import pretrain_tracked
     from tracker.sweep.progress import make_display, say_on
     from tracker.sweep.sources import jobs_of
-    from tracker.tracking.server import tracking_session
+    from tracker.tracking.server.session import tracking_session
     from tracker.training.device import resolve_device
 
     if name is not None and dataset is not None:

@@ -50,7 +50,7 @@ def report(
     from tracker.study.home import Home
     from tracker.study.load import swept_name
     from tracker.tracking.attaching import attach_files
-    from tracker.tracking.server import bulk_reading_uri, reading_uri
+    from tracker.tracking.server.addresses import bulk_reading_uri, reading_uri
 
     check_folder(folder)
     if published and (study_name is not None or metric != "best_acc"):

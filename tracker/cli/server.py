@@ -29,7 +29,7 @@ def server() -> None:
 def start(port: int | None, home: str | None) -> None:
     """Start the server, unless it runs, and print its address."""
     from tracker.study.home import Home
-    from tracker.tracking.server import start
+    from tracker.tracking.server.lifecycle import start
 
     status = start(Home.find(home), port)
     click.echo(status.uri)
@@ -41,7 +41,7 @@ def start(port: int | None, home: str | None) -> None:
 def stop(home: str | None) -> None:
     """Stop the server; no harm if there is none."""
     from tracker.study.home import Home
-    from tracker.tracking.server import stop
+    from tracker.tracking.server.lifecycle import stop
 
     click.echo("stopped" if stop(Home.find(home)) else "no server was running", err=True)
 
@@ -55,7 +55,7 @@ def status(style: str, home: str | None) -> None:
     from dataclasses import asdict
 
     from tracker.study.home import Home
-    from tracker.tracking.server import status
+    from tracker.tracking.server.lifecycle import status
 
     found = status(Home.find(home))
     if style == "json":

@@ -223,7 +223,7 @@ def _run(study: Study, home: Home, options: SweepOptions, deciding: Deciding | N
     from tracker.compare.terminal import LeaderboardView
     from tracker.sweep.progress import say_on
     from tracker.sweep.run import prepare_sweep, run_sweep
-    from tracker.tracking.server import tracking_session
+    from tracker.tracking.server.session import tracking_session
 
     messages = stderr_console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops as Ctrl-C does

@@ -21,7 +21,8 @@ def ui(no_open: bool, home: str | None) -> None:
 
     from tracker.study.home import Home
     from tracker.tracking.reading import newest_study
-    from tracker.tracking.server import URI_VARIABLE, reading_uri, start
+    from tracker.tracking.server.addresses import URI_VARIABLE, reading_uri
+    from tracker.tracking.server.lifecycle import start
     from tracker.tracking.view import experiment_url
 
     place = Home.find(home)

@@ -66,7 +66,7 @@ def opened(where: str, home: Home) -> Iterator[Opened]:
                      served.run, min(batch, 64))  # fmt: skip
     elif where.startswith("models:"):
         from tracker.tracking.registry import fetch_registered
-        from tracker.tracking.server import reading_uri
+        from tracker.tracking.server.addresses import reading_uri
 
         with TemporaryDirectory(prefix="tracker-") as folder:
             what = fetch_registered(reading_uri(home), where, Path(folder))

@@ -20,7 +20,8 @@ def mend_quietly(study: str, ledger: Ledger, home: Home) -> Iterator[str]:
     if not shows_trouble(ledger.rows(study, in_grid=False), home):
         return
     from tracker.sweep.reconcile import reconcile  # MLflow and Optuna, two seconds of imports
-    from tracker.tracking.server import reading_uri, tracking_session
+    from tracker.tracking.server.addresses import reading_uri
+    from tracker.tracking.server.session import tracking_session
 
     try:
         found = reconcile(study, ledger, home, reading_uri(home), dry_run=True)

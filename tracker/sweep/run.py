@@ -31,7 +31,7 @@ from tracker.sweep.workers.config import CrewConfig, WorkerConfig
 from tracker.sweep.workers.process import worker_main
 from tracker.tracking.events import Status
 from tracker.tracking.replay import replay
-from tracker.tracking.server import revive
+from tracker.tracking.server.session import revive
 from tracker.tracking.writing import StudyTracking
 from tracker.vision.progress import Progress, silent
 

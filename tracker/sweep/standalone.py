@@ -23,7 +23,8 @@ from tracker.sweep.progress import make_display, say_on
 from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
 from tracker.sweep.workers.process import stop_on_terminate, work
 from tracker.tracking.replay import replay
-from tracker.tracking.server import URI_VARIABLE, tracking_session
+from tracker.tracking.server.addresses import URI_VARIABLE
+from tracker.tracking.server.session import tracking_session
 from tracker.tracking.writing import StudyPlace
 from tracker.vision.progress import Progress, silent
 

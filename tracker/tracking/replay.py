@@ -11,7 +11,7 @@ from tracker.tracking.client import shown
 from tracker.tracking.delivery import ENDED_TAG, Delivery, Differs, Refused, Undelivered
 from tracker.tracking.events import Event, Finish, Metrics, Open, Tags
 from tracker.tracking.journal import FILES, REFUSED, SUFFIX, Journal
-from tracker.tracking.server import store_name
+from tracker.tracking.server.addresses import store_name
 from tracker.tracking.sharing import Company
 
 

@@ -19,7 +19,7 @@ from tracker.tracking.client import shown
 from tracker.tracking.delivery import Delivery, Refused, Undelivered
 from tracker.tracking.events import Data, Event, File, Finish, Metrics, Open, Status, Tags, now
 from tracker.tracking.journal import Journal
-from tracker.tracking.server import store_name
+from tracker.tracking.server.addresses import store_name
 from tracker.tracking.sharing import Company
 
 MAX_TAG = 7_900

@@ -32,7 +32,7 @@ from tracker.sweep.options import SweepOptions
 from tracker.sweep.workers.config import WorkerConfig
 from tracker.tracking.client import talking_to
 from tracker.tracking.reading import read_runs
-from tracker.tracking.server import database_uri
+from tracker.tracking.server.addresses import database_uri
 
 SHORT = """
 question: Does Ray lose a cell?

@@ -11,7 +11,7 @@ from tracker.study.study import Study
 from tracker.sweep.checkup.finding import Finding
 from tracker.sweep.reconcile import reconcile
 from tracker.sweep.sources import jobs_of, source_job
-from tracker.tracking.server import reading_uri
+from tracker.tracking.server.addresses import reading_uri
 from tracker.vision.datasets import datasets_of, describe
 from tracker.vision.sources import find_source, weights_file
 

@@ -17,8 +17,8 @@ from tracker.study.errors import TrackerError
 from tracker.study.home import Home
 from tracker.sweep.checkup.finding import Finding
 from tracker.tracking.client import check_reachable
-from tracker.tracking.server import URI_VARIABLE
-from tracker.tracking.server import status as server_status
+from tracker.tracking.server.addresses import URI_VARIABLE
+from tracker.tracking.server.lifecycle import status as server_status
 
 REACH_SECONDS = 5
 

@@ -1,0 +1,1 @@
+"""Keep what was measured for years: back up, restore, clean up, move to another server."""
