@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test soak check fix docs ui clean
+.PHONY: demo test soak check audit fix docs ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tracker sweep --study quickstart
@@ -26,6 +26,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+# Published advisories about what constraints.txt names; a warning where no service can be asked.
+audit: $(VENV)/.installed-dev
+	$(BIN)/python audit/advisories.py
 
 fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

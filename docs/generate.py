@@ -35,6 +35,14 @@ ENVIRONMENT = {
     "PGPASSWORD": "PostgreSQL's password, for a URL without one; `~/.pgpass` does as well.",
     "MLFLOW_TRACKING_URI": "An MLflow server to log to and read from, instead of the local one.",
     "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN": "Credentials for that server.",
+    "MLFLOW_BACKEND_STORE_URI, MLFLOW_ARTIFACTS_DESTINATION": "Where the server that is started here keeps runs (a "
+    "PostgreSQL URL, which may hold a password) and their files (`s3://BUCKET/...`). Default: the home folder.",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY, MLFLOW_AUTH_ADMIN_USERNAME, MLFLOW_AUTH_ADMIN_PASSWORD": "What a server with "
+    "`--team` must be given; the name is `admin` unless it says otherwise.",
+    "TRACKER_ARTIFACT_FOLDER": "A folder where a tracking server keeps its runs' files and that this machine shares; "
+    "other folders that a server names are not used.",
+    "NAME_FILE": "For each variable that may hold a secret (`TRACKER_STORAGE`, `PGPASSWORD`, those of MLflow with a "
+    "password, token, key or database URL, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`): a file that holds it.",
     "MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "How long to "
     "wait for a server. Without them a call that hangs is given up after seconds, and its results wait in the journal.",
     "RAY_ADDRESS": "The Ray cluster of `--executor ray`, where `--address` is not given.",
@@ -44,7 +52,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "The most CPU threads a worker uses; otherwise workers share the cores out.",
     "TORCH_HOME": "Where torch hub's cache lies, in which torchvision's weights are looked for too.",
     "DISPLAY, WAYLAND_DISPLAY": "On Linux, `tracker ui` opens a browser only where one of them is set.",
-    "NO_COLOR": "Set to anything: tables and progress without colour.",
+    "NO_COLOR, FORCE_COLOR": "Set to anything: no colour anywhere; colour into a pipe too.",
+    "COMP_LINE, COMP_WORDBREAKS": "Set by a shell that completes a command line.",
 }
 
 

@@ -32,4 +32,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("TRACKER_STORAGE", faults.VARIABLE):
         monkeypatch.delenv(name, raising=False)
+    # `main()` sets this one for good; set and taken away here, it is put back as it was at the test's end.
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    monkeypatch.delenv("PYTHONSAFEPATH")
     faults.forget()

@@ -170,6 +170,8 @@ def test_what_is_to_be_typed_parses() -> None:
         if page.name == "reference.md":
             continue  # help, not a terminal; `test_examples_in_help_parse`
         for text in blocks(page, "", "bash", "sh", "shell", "console", "text"):
+            if re.search(r"^[eE]rror: ", text, flags=re.MULTILINE):
+                continue  # tests/docs/test_messages.py runs those
             for line in lines_to_type(text):
                 looked_at += 1
                 try:
@@ -183,13 +185,31 @@ def test_examples_in_help_parse() -> None:
     """The examples in a command's own help have options that there are."""
     looked_at = 0
     for path, command in commands():
-        for line in lines_to_type(command.help or ""):
+        overview = [re.split(r"\s{2,}", line.strip())[0] for line in lines_to_type(command.help or "")]
+        for line in (*overview, *lines_to_type(command.epilog or "")):
             looked_at += 1
             try:
-                parse(re.split(r"\s{2,}", line.strip())[0])
+                parse(line)
             except click.ClickException as error:
                 pytest.fail(f"{path}: {line}\n{error.format_message()}")
-    assert looked_at >= 8
+    assert looked_at >= 40
+
+
+def test_every_command_has_examples() -> None:
+    """The help of whatever can be run ends with examples, of that command first of all."""
+    for path, command in commands():
+        if not isinstance(command, click.Group):
+            text = command.epilog or ""
+            assert text.startswith("\b\nExamples:\n"), f"{path}: give it an epilog of `tracker.cli.examples.examples`"
+            assert any(f"{path}" in line for line in text.splitlines()), path
+
+
+def test_help_fits_a_narrow_terminal() -> None:
+    """At 80 columns no line of any help is cut or broken by the terminal."""
+    for path, command in commands():
+        context = click.Context(command, info_name=path, terminal_width=80, max_content_width=80)
+        for line in command.get_help(context).splitlines():
+            assert len(line) <= 80, f"{path}: {line}"
 
 
 def test_commands_in_experiments_parse() -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from tests.vision.file_server import serve
 from tests.vision.raw_files import published_files, split_folder
+from tracker.cli import progress
 from tracker.cli.main import cli
 from tracker.study.errors import DataDamaged, DataMissing, UsageError
 from tracker.study.home import Home
@@ -213,7 +215,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_progress_is_bars_on_a_terminal(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal a task has a bar that ends at 100 %, on stderr."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(progress, "stderr_console", lambda: Console(stderr=True, force_terminal=True))
     result = run(home, "fetch", "digits")
     assert result.exit_code == 0 and result.stdout == ""
     assert "pack digits train" in result.stderr and "100%" in result.stderr and "..." not in result.stderr

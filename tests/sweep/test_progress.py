@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -22,7 +23,7 @@ from tracker.sweep.events import (
     WorkerHeld,
     WorkerLeft,
 )
-from tracker.sweep.progress import Tally, clock, make_display
+from tracker.sweep.progress import BarDisplay, LineDisplay, Pace, Tally, clock, make_display
 
 
 @pytest.mark.parametrize(
@@ -162,3 +163,51 @@ def test_a_log_gets_no_control_characters() -> None:
             display.show(event)
     assert "\x1b" not in out.getvalue()
     assert "\r" not in out.getvalue()
+
+
+def test_lines_of_a_log_say_when_and_how_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line begins with the time of day, then done/total; epochs are told only where it is long since the last."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with make_display(Console(file=out, width=80), total=2, what="sweep") as display:
+        display.show(started("a"))
+        for number in range(9):
+            display.show(epoch("a", number, 4.0))
+            now[0] += 4.0
+        display.show(done("a", 40.0))
+    lines = out.getvalue().splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d \[[01]/2\] name of a: ", line) for line in lines)
+    assert [line.partition(": ")[2] for line in lines] == [
+        "epoch 4/10, test_acc 50.00%, ETA of the sweep 1:04",
+        "epoch 7/10, test_acc 50.00%, ETA of the sweep 0:52",
+        "best_acc 75.00%, last_acc 50.00%, 0:40, ETA 0:40",
+    ]
+
+
+def test_a_log_of_a_night_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 10 seconds in the first five minutes, once a minute after that."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace, told = Pace(), []
+    while now[0] < 3600:
+        now[0] += 1
+        if pace.due():
+            pace.told()
+            told.append(now[0])
+    assert told[:3] == [10, 20, 30]
+    assert told[-1] - told[-2] == 60
+    assert len(told) == 29 + 55
+
+
+@pytest.mark.parametrize(
+    ("terminal", "term", "bars"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)]
+)
+def test_bars_need_a_terminal_that_can_be_drawn_over(
+    terminal: bool, term: str, bars: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dumb terminal gets the lines of a log, and so does a pipe that FORCE_COLOR gives colours."""
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("TTY_INTERACTIVE", raising=False)
+    console = Console(file=io.StringIO(), force_terminal=True, force_interactive=None if terminal else False)
+    assert isinstance(make_display(console, total=1, what="sweep"), BarDisplay if bars else LineDisplay)

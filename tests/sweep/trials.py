@@ -57,6 +57,11 @@ def crew_config(study: Study, home: Home, uri: str = "http://127.0.0.1:1") -> Cr
     )
 
 
+def _differs(metric: str) -> bool:
+    """Say whether a metric is of the machine, not of the training, so that no two attempts agree in it."""
+    return metric in TIMES or metric.startswith("system/")
+
+
 @dataclass(frozen=True)
 class Bench:
     """A home with its MLflow server."""
@@ -119,7 +124,7 @@ class Bench:
             predictions = {name: stored[name].tolist() for name in stored.files}
         return {
             "status": run.status,
-            "points": {name: self.points(run.run_id, name) for name in sorted(run.metrics) if name not in TIMES},
+            "points": {name: self.points(run.run_id, name) for name in sorted(run.metrics) if not _differs(name)},
             "predictions": predictions,
             "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()),
             "checkpoint": (folder / "checkpoint" / "best.safetensors").read_bytes(),

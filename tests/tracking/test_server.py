@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,57 @@ def test_two_processes_are_enough(served_home: Home, uri: str) -> None:
     record = read_record(served_home)
     assert record is not None
     assert len(record.members()) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        ("experiments/search?max_results=1", {}, 200),
+        ("experiments/search?max_results=1", {"Host": "localhost:8080"}, 200),
+        ("experiments/search?max_results=1", {"Host": "evil.example"}, 403),
+        ("experiments/search?max_results=1", {"Host": "10.evil.example"}, 403),
+        ("experiments/create", {"Origin": "https://evil.example"}, 403),
+        ("experiments/create", {"Origin": "null"}, 403),
+    ],
+)
+def test_foreign_names_and_origins_are_refused(uri: str, path: str, headers: dict[str, str], expected: int) -> None:
+    """A web page in the user's browser reaches neither by a name of its own (DNS rebinding) nor across origins."""
+    body = b'{"name": "by a stranger"}' if path.endswith("create") else None
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{uri}/api/2.0/mlflow/{path}", body, kind | headers)  # noqa: S310 (http)
+    try:
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            assert answer.status == expected
+    except urllib.error.HTTPError as error:
+        with error:
+            assert error.code == expected
+    assert connect(uri).get_experiment_by_name("by a stranger") is None
+
+
+@pytest.mark.parametrize("path", ["config", "message", "sessions/1/stop"])
+def test_the_assistant_is_off(uri: str, path: str) -> None:
+    """MLflow's chat assistant, a shell for whoever comes from this machine, is not served."""
+    address = f"{uri}/ajax-api/3.0/mlflow/assistant/{path}"
+    for body in (None, b"{}"):
+        with pytest.raises(urllib.error.HTTPError, match="403") as caught:
+            urllib.request.urlopen(address, body)  # noqa: S310 (http)
+        with caught.value as answer:
+            assert b"switched off" in answer.read()
+
+
+def test_health_is_asked_without_mlflow(served_home: Home, uri: str) -> None:
+    """`tracker server health`: the address and 0, or 1; fast, since containers ask every few seconds."""
+    script = (
+        "import sys; from tracker.cli.main import main; import atexit\n"
+        "atexit.register(lambda: print(sorted({'mlflow', 'torch', 'sqlalchemy', 'psutil'} & sys.modules.keys())))\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", script, "server", "health"]
+    done = subprocess.run([*command, "--home", str(served_home.root)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{uri}\n['psutil']\n"
+    gone = subprocess.run([*command, "--uri", "http://127.0.0.1:9"], capture_output=True, text=True, check=False)
+    assert (gone.returncode, gone.stderr) == (1, "no answer from http://127.0.0.1:9\n")
 
 
 def test_a_session_uses_a_server_that_stays(served_home: Home, uri: str) -> None:

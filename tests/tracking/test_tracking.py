@@ -25,9 +25,10 @@ from tracker.tracking.delivery import ENDED_TAG
 from tracker.tracking.ending import end_run, open_runs, runs_by_key
 from tracker.tracking.environment import environment_tags, git_state
 from tracker.tracking.events import Status
+from tracker.tracking.prepared_views import CELLS, view_tag
 from tracker.tracking.run import MAX_TAG, NOTE, open_run
 from tracker.tracking.sharing import Company
-from tracker.tracking.view import VIEW_TAG, describe_study, experiment_url, run_url
+from tracker.tracking.view import describe_study, experiment_url, run_url
 from tracker.tracking.writing import SOURCES, StudyTracking, document_tags, read_document, study_key
 
 
@@ -80,7 +81,7 @@ def test_a_study_and_its_cells_come_back_as_they_were_logged(
     experiment = connect(uri).get_experiment(place.experiment_id)
     assert "leader" in experiment.tags[NOTE]
     assert study.question in experiment.tags[NOTE]
-    assert VIEW_TAG in experiment.tags
+    assert view_tag(CELLS) in experiment.tags
 
 
 def test_a_second_sweep_goes_on_with_the_same_study_run(home: Home, uri: str, study: Study) -> None:

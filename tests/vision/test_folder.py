@@ -18,13 +18,13 @@ from PIL import Image
 from tests.vision.inspection.folders import SIDE, encoded, pixels, put, turned, write_classes, write_unreadable
 from tracker.study.errors import DataDamaged, DataError
 from tracker.study.home import Home
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.vision.datasets import describe, open_dataset
 from tracker.vision.progress import silent
 from tracker.vision.readers import reader_of
 from tracker.vision.readers.decoding import Unreadable, attempt_each
 from tracker.vision.readers.pixels import decode, open_image, size_and_gray
-from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import RawSet
 from tracker.vision.readers.scanning import scan_folder
 

@@ -12,12 +12,12 @@ from tracker.advise.request import Names, Request
 from tracker.significance.verdicts import FIRST_SEEDS
 from tracker.study.errors import DataError
 from tracker.study.load import parse_study
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec, Recipe
 from tracker.study.study import Study
 from tracker.sweep.probes import probe_images
 from tracker.vision.images import ImageSet
 from tracker.vision.normalizations import build_normalization
-from tracker.vision.readers.printing import printable
 
 SETTINGS = ("pretrain", "finetune", "instance", "minmax")
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from tracker.advise.source import ChosenSource
 from tracker.study.errors import DataError, DataMissing
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.study.study import content_id
 from tracker.vision.readers import reader_of
-from tracker.vision.readers.printing import printable
 
 Tune = Literal["full", "head", "head+bn"]
 

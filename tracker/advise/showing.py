@@ -16,10 +16,10 @@ from tracker.advise.wording import duration, used_text
 from tracker.compare.scores import Leaderboard, Score
 from tracker.compare.terminal import STYLE_BESIDE
 from tracker.compare.wording import interval_text, percent, points, spread, verdict_text
+from tracker.study.printing import printable
 from tracker.study.wording import counted
 from tracker.vision.images import Statistics
 from tracker.vision.inspection.findings import Finding, Inspection
-from tracker.vision.readers.printing import printable
 
 CLASSES = 12
 """Classes listed; of more, the largest and the smallest."""

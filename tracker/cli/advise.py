@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tracker.cli.console import print_json, stderr_console, wide_console
+from tracker.cli.console import echo_painted, print_json, stderr_console, wide_console
+from tracker.cli.examples import examples
 from tracker.cli.options import device_option, home_option, weights_dir_option
 from tracker.cli.progress import shown
+from tracker.cli.values import sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +42,25 @@ class _Duration(click.ParamType["float"]):
         return seconds
 
 
-@click.command()
+@click.command(
+    short_help="Recommend a normalization for a folder of images.",
+    epilog=examples(
+        ("only look: classes, sizes, statistics, what will bite", "tracker advise photos --look"),
+        ("ten minutes of paired runs, then a recommendation", "tracker advise photos --budget 10m"),
+        (
+            "another network, of which only the head learns",
+            "tracker advise photos --source resnet50 --tune head --budget 30m",
+        ),
+        ("for a program", "tracker advise photos --format json"),
+    ),
+)
 @click.argument("path", metavar="PATH", type=click.Path())
 @click.option(
     "--source",
     default="resnet18",
     show_default=True,
     metavar="MODEL|NAME|NAME:MODEL",
+    shell_complete=sources,
     help="What is fine-tuned: a torchvision model with its ImageNet weights, or a source made by `tracker pretrain`.",
 )
 @click.option(
@@ -109,11 +123,6 @@ def advise(
     each normalization, paired by seed, are compared; more are added while that is undecided and the
     budget lasts. The end is one setting, the difference with its interval, how sure that is, and the
     code. Ctrl-C stops cleanly; the same command goes on, with a larger --budget for longer.
-
-    \b
-    tracker advise photos --look
-    tracker advise photos --budget 10m
-    tracker advise photos --source resnet50 --tune head --budget 30m
     """
     started = time.monotonic()
     import signal
@@ -173,7 +182,7 @@ def _print(view: RenderableType) -> None:
     console = wide_console()
     with console.capture() as printed:
         console.print(view, crop=False)  # code is never cut
-    click.echo("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()), nl=False)
+    echo_painted("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()), end=False)
 
 
 def _tell_failures(advice: Advice) -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import click
 
+from tracker.cli.examples import examples
 from tracker.cli.options import home_option, storage_option, swept_study_option
+from tracker.cli.values import cells
 
 
-@click.command()
+@click.command(
+    short_help="Take waiting and running cells out of the work.",
+    epilog=examples(
+        ("one cell", "tracker cancel --study norm-test --cell densenet161/svhn/minmax/seed=223"),
+        ("all that is left to do", "tracker cancel --study norm-test --all"),
+    ),
+)
 @swept_study_option
-@click.option("--cell", "words", multiple=True, metavar="ID|NAME", help="This cell; repeat for more.")
+@click.option(
+    "--cell", "words", multiple=True, metavar="ID|NAME", shell_complete=cells, help="This cell; repeat for more."
+)
 @click.option("--all", "everything", is_flag=True, help="Every cell that waits or runs.")
 @storage_option
 @home_option
@@ -18,9 +28,6 @@ def cancel(study_name: str, words: tuple[str, ...], everything: bool, storage: s
 
     A worker that runs one hears of it within ten seconds and takes another. `tracker retry --cell`
     brings a cell back.
-
-    \b
-    tracker cancel --study norm-test --cell densenet161/tiny-imagenet-200/minmax/seed=223
     """
     from tracker.ledger.opening import ledger_with
     from tracker.study.home import Home

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracker.cli.console import stdout_console
+from tracker.cli.examples import examples
 from tracker.cli.options import RANKING_METRIC, comparison_options, home_option, study_option
 
 if TYPE_CHECKING:
@@ -17,7 +19,19 @@ WIDTH = 120
 """Of a table in a file."""
 
 
-@click.command()
+@click.command(
+    short_help="Print a study's leaderboard, with intervals and verdicts.",
+    epilog=examples(
+        ("the study swept last", "tracker compare"),
+        (
+            "another accuracy, for a paper",
+            "tracker compare --study quickstart --metric last_acc --format latex -o table.tex",
+        ),
+        ("the numbers alone, for a program", "tracker compare --study quickstart --format json"),
+        ("the reference study, its claims checked one by one", "tracker compare --published"),
+        ("your own runs of it beside what was published", "tracker compare --study norm-test --against published"),
+    ),
+)
 @study_option
 @click.option(
     "--metric",
@@ -126,10 +140,9 @@ def _show(text: Callable[[int], str], view: Callable[[], RenderableType], form: 
     """Write a result to a file or to stdout, where a terminal gets its own view of a table."""
     from pathlib import Path
 
-    from rich.console import Console
-
     from tracker.study.errors import TrackerError
     from tracker.study.home import replacing
+    from tracker.study.printing import harmless
 
     if output is not None:
         try:
@@ -138,7 +151,7 @@ def _show(text: Callable[[int], str], view: Callable[[], RenderableType], form: 
         except OSError as error:
             raise TrackerError(f"{output}: cannot be written: {error.strerror}") from error
         click.echo(f"wrote {output}", err=True)
-    elif form == "table" and (console := Console()).is_terminal:
+    elif form == "table" and (console := stdout_console()).is_terminal:
         console.print(view())
     else:
-        click.echo(text(console.width if form == "table" else WIDTH), nl=False)
+        click.echo(harmless(text(console.width if form == "table" else WIDTH)), nl=False)

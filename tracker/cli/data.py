@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli.console import print_json, print_table
+from tracker.cli.examples import examples
+from tracker.cli.fetching import chosen_datasets, fetch_weights, known_datasets, weights_of_study
 from tracker.cli.options import home_option, set_option, study_option
 from tracker.cli.progress import shown
+from tracker.cli.values import datasets
+from tracker.cli.values import weights as weight_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,11 +32,18 @@ def data() -> None:
     """List, fetch, measure and verify datasets."""
 
 
-@data.command("list")
+@data.command(
+    "list",
+    short_help="List datasets, and whether they are here.",
+    epilog=examples(
+        ("what there is", "tracker data list"),
+        ("what a study needs, and whether it is here", "tracker data list --study norm-test"),
+    ),
+)
 @study_option
 @set_option
-@home_option
 @format_option
+@home_option
 def list_datasets(study_name: str | None, settings: tuple[str, ...], home: str | None, form: str) -> None:
     """List datasets: the built-in ones and those of packages, or those a study uses.
 
@@ -50,7 +61,7 @@ def list_datasets(study_name: str | None, settings: tuple[str, ...], home: str |
     from tracker.vision.datasets import describe
 
     place = Home.find(home)
-    states = [describe(name, spec, place) for name, spec in _known(study_name, settings).items()]
+    states = [describe(name, spec, place) for name, spec in known_datasets(study_name, settings).items()]
     if form == "json":
         print_json([asdict(state) | {"where": state.where and str(state.where)} for state in states])
         return
@@ -69,12 +80,28 @@ def list_datasets(study_name: str | None, settings: tuple[str, ...], home: str |
             click.echo(f"{state.name}: {state.skipped:,} files passed over (hidden, or no images)")
 
 
-@data.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@data.command(
+    short_help="Download datasets and weights, check and pack them.",
+    epilog=examples(
+        ("all that a study needs, weights included", "tracker data fetch --study norm-test"),
+        ("one dataset, and one network's weights", "tracker data fetch cifar10 --weights resnet18:IMAGENET1K_V1"),
+        (
+            "from a mirror of yours; checksums are compared all the same",
+            "tracker data fetch cifar10 --mirror https://mirror.example.org/files",
+        ),
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=datasets)
 @study_option
 @set_option
 @click.option("--all", "everything", is_flag=True, help="All built-in datasets.")
-@click.option("--weights", multiple=True, metavar="MODEL:WEIGHTS", help="torchvision weights: resnet18:IMAGENET1K_V1.")
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="MODEL:WEIGHTS",
+    shell_complete=weight_names,
+    help="torchvision weights: resnet18:IMAGENET1K_V1.",
+)
 @click.option("--mirror", metavar="URL", help="Where to download from, under the published file names.")
 @home_option
 def fetch(
@@ -95,19 +122,19 @@ def fetch(
     from tracker.study.home import Home
     from tracker.vision.datasets import BUILT_IN, fetch_dataset, open_dataset
 
-    known = _known(study_name, settings)
+    known = known_datasets(study_name, settings)
     if not (names or study_name or everything or weights):
         raise UsageError("nothing is named to fetch", f"name some of {', '.join(known)}; or --study NAME, or --all")
-    wanted = _chosen(names, known) if names else {}
+    wanted = chosen_datasets(names, known) if names else {}
     if study_name and not names and not weights:
         wanted = known
-        weights = _study_weights(study_name, settings)
+        weights = weights_of_study(study_name, settings)
     if everything:
         wanted |= BUILT_IN
     place = Home.find(home)
     with shown() as progress:
         for model_and_weights in weights:
-            _fetch_weights(model_and_weights, place, mirror, progress)
+            fetch_weights(model_and_weights, place, mirror, progress)
         for name, spec in wanted.items():
             if spec.kind != "folder":
                 fetch_dataset(spec.kind, place, progress=progress, mirror=mirror)
@@ -115,15 +142,30 @@ def fetch(
             click.echo(f"{name}: ready, {len(opened.train):,} + {len(opened.test):,} images", err=True)
 
 
-@data.command()
-@click.argument("name", required=False)
+@data.command(
+    short_help="Show statistics, and what a source's make of them.",
+    epilog=examples(
+        ("exact statistics beside the published ones", "tracker data stats digits"),
+        (
+            "what a target becomes under its source's",
+            "tracker data stats digits-5-9 --study quickstart --source digits-0-4",
+        ),
+        ("all published ones, under ImageNet's", "tracker data stats"),
+    ),
+)
+@click.argument("name", required=False, shell_complete=datasets)
 @study_option
 @set_option
 @click.option(
-    "--source", default="imagenet", show_default=True, metavar="imagenet|NAME", help="Whose z-score is applied."
+    "--source",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|NAME",
+    shell_complete=datasets,
+    help="Whose z-score is applied.",
 )
-@home_option
 @format_option
+@home_option
 def stats(
     name: str | None, study_name: str | None, settings: tuple[str, ...], source: str, home: str | None, form: str
 ) -> None:
@@ -142,14 +184,14 @@ def stats(
         base, base_kind = published_statistics(source), "published"
         rows = {known: {"published": found} for known, found in PUBLISHED.items() if known != "imagenet"}
     else:
-        known = _known(study_name, settings)
-        spec = _chosen((name,), known)[name]
+        known = known_datasets(study_name, settings)
+        spec = chosen_datasets((name,), known)[name]
         place = Home.find(home)
         with shown() as progress:
             if source == "imagenet":
                 base, base_kind = PUBLISHED["imagenet"], "published"
             else:
-                base, base_kind = _exact(source, _chosen((source,), known)[source], place, progress), "exact"
+                base, base_kind = _exact(source, chosen_datasets((source,), known)[source], place, progress), "exact"
             rows = {name: {"exact": _exact(name, spec, place, progress)}}
         if spec.kind in PUBLISHED and spec.channels is None and spec.image_size is None:
             rows[name]["published"] = PUBLISHED[spec.kind]
@@ -173,8 +215,14 @@ def stats(
     print_table(table)
 
 
-@data.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@data.command(
+    short_help="Compare packed datasets with their checksums.",
+    epilog=examples(
+        ("all that are packed", "tracker data verify"),
+        ("one", "tracker data verify digits"),
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=datasets)
 @home_option
 def verify(names: tuple[str, ...], home: str | None) -> None:
     """Compare packed datasets with their SHA-256: all of them, or those named.
@@ -205,61 +253,10 @@ def verify(names: tuple[str, ...], home: str | None) -> None:
         click.echo(f"nothing is packed under {place.data}", err=True)
 
 
-def _known(study_name: str | None, settings: tuple[str, ...]) -> dict[str, DatasetSpec]:
-    """Return the datasets of a study; without one, the built-in ones and those of installed packages."""
-    from tracker.study.errors import UsageError
-    from tracker.study.load import load_study
-    from tracker.vision.datasets import datasets_of, ready_made
-
-    if study_name is not None:
-        return datasets_of(load_study(study_name, settings).cells)
-    if settings:
-        raise UsageError("--set changes a study, and none is named", "add --study NAME")
-    return ready_made()
-
-
-def _chosen(names: tuple[str, ...], known: dict[str, DatasetSpec]) -> dict[str, DatasetSpec]:
-    from tracker.study.errors import UsageError
-    from tracker.vision.datasets import ready_made
-
-    known = ready_made() | known
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"{name!r} is not a dataset", f"accepted: {', '.join(known)}; with --study NAME, those of the study too"
-            )
-    return {name: known[name] for name in names}
-
-
 def _exact(name: str, spec: DatasetSpec, home: Home, progress: Progress) -> Statistics:
     from tracker.vision.datasets import open_dataset
 
     return open_dataset(name, spec, home, progress=progress).statistics
-
-
-def _study_weights(study_name: str, settings: tuple[str, ...]) -> tuple[str, ...]:
-    from tracker.study.load import load_study
-
-    recipes = [cell.recipe for cell in load_study(study_name, settings).cells]
-    needed = {f"{recipe.model}:{recipe.weights}" for recipe in recipes if recipe.source == "torchvision"}
-    return tuple(sorted(needed))
-
-
-def _fetch_weights(model_and_weights: str, home: Home, mirror: str | None, progress: Progress) -> None:
-    from tracker.study.errors import UsageError
-    from tracker.vision.fetch import Download, download
-    from tracker.vision.sources import weights_file
-
-    model, colon, weights = model_and_weights.partition(":")
-    if not colon:
-        raise UsageError(f"--weights {model_and_weights!r} is not MODEL:WEIGHTS", "as in resnet18:IMAGENET1K_V1")
-    file = weights_file(model, weights, home=home)
-    digest = file.path.stem.rpartition("-")[2]  # torchvision's names end with the first digits of the SHA-256
-    wanted = Download(file.url, file.path.name, "sha256", digest)
-    path = file.path
-    if not wanted.matches(path):  # torch hub's cache may have it
-        path = download(wanted.at(mirror) if mirror else wanted, home.weights, progress=progress)
-    click.echo(f"{file.label}: {path}", err=True)
 
 
 def _values(numbers: tuple[float, ...], digits: int) -> str:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import click
 
+from tracker.cli.console import echo_painted, painted
+from tracker.cli.examples import examples
 from tracker.cli.options import device_option, home_option, storage_option, study_option
 
 MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem": ("PROBLEM", "red")}
 
 
-@click.command()
+@click.command(
+    short_help="Check machine, disk, databases and servers; name cures.",
+    epilog=examples(
+        ("this machine", "tracker doctor"),
+        ("and what a study needs: is everything here?", "tracker doctor --study norm-test"),
+        ("for a program, or a health check", "tracker doctor --device cpu --format json"),
+    ),
+)
 @study_option
 @device_option
 @click.option(
@@ -33,23 +42,28 @@ def doctor(
     is a problem that would stop a sweep.
     """
     import json
-    import os
     from dataclasses import asdict
+    from itertools import chain
 
+    from tracker.operations.upkeep import upkeep
     from tracker.study.home import Home
     from tracker.study.load import load_study
+    from tracker.study.printing import harmless
+    from tracker.sweep.checkup.finding import Finding
     from tracker.sweep.checkup.report import check_up
 
     study = load_study(study_name) if study_name is not None else None
     findings = []
-    for finding in check_up(Home.find(home), device or (study.device if study else "auto"), study, storage):
+    place = Home.find(home)
+    sweeping = check_up(place, device or (study.device if study else "auto"), study, storage)
+    keeping = (Finding(*remark) for remark in upkeep(place, storage))
+    for finding in chain(sweeping, keeping):
         findings.append(finding)
         if form == "table":
             mark, color = MARKS[finding.level]
-            shown = mark if os.environ.get("NO_COLOR") else click.style(mark, fg=color)
-            click.echo(f"{shown}  {finding.topic:<12} {finding.message}")
+            echo_painted(f"{painted(mark, color)}  {finding.topic:<12} {harmless(finding.message)}")
             if finding.cure:
-                click.echo(f"{'':22} cure: {finding.cure}")
+                click.echo(f"{'':22} cure: {harmless(finding.cure)}")
     problems = sum(finding.level == "problem" for finding in findings)
     if form == "json":
         document = {"ok": not problems, "findings": [asdict(finding) for finding in findings]}

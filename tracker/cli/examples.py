@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+WIDTH = 76
+"""Of a line, with its indentation, on a terminal of 80 columns."""
+
 
 def examples(*lines: tuple[str, str]) -> str:
     """Return an epilog of command lines, each under what it does; a test parses every one of them.
 
     Args:
-        lines: what it does, then the command line as typed.
+        lines: what it does, then the command line as typed; a long one is continued, as a shell does it.
     """
-    blocks = "\n\n".join(f"  # {purpose}\n  {command}" for purpose, command in lines)
-    return f"\b\nExamples:\n{blocks.replace(chr(10) * 2, chr(10))}"
+    shown = "\n".join(f"  # {purpose}\n{_folded(command)}" for purpose, command in lines)
+    return f"\b\nExamples:\n{shown}"
+
+
+def _folded(command: str) -> str:
+    """Break a command line before options where it is too long."""
+    first, *options = command.split(" --")
+    lines = [f"  {first}"]
+    for option in options:
+        if len(lines[-1]) + len(f" --{option} \\") <= WIDTH:
+            lines[-1] += f" --{option}"
+        else:
+            lines.append(f"      --{option}")
+    return " \\\n".join(lines)

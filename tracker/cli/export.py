@@ -7,20 +7,45 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracker.cli.examples import examples
 from tracker.cli.options import RANKING_METRIC, home_option
+from tracker.cli.values import conditions as condition_values
+from tracker.cli.values import finished_cells, study_files
 
 if TYPE_CHECKING:
     from tracker.deploy.choosing import Choice
     from tracker.deploy.exporting import Export
 
 
-@click.command()
-@click.option("--study", "study_name", required=True, metavar="NAME|PATH", help="A study that was swept.")
+@click.command(
+    short_help="Export a study's winner, normalization inside.",
+    epilog=examples(
+        ("the best network of a study", "tracker export --study quickstart -o winner"),
+        (
+            "one cell, by its name",
+            "tracker export --study quickstart --cell resnet18/digits-5-9/full/minmax/seed=1 -o winner",
+        ),
+        (
+            "the best on one dataset, as ONNX",
+            "tracker export --study norm-test --where dataset=cifar10 --format onnx -o winner",
+        ),
+        ("to be served by MLflow, and registered", "tracker export --study quickstart --format mlflow -o served"),
+    ),
+)
+@click.option(
+    "--study",
+    "study_name",
+    required=True,
+    metavar="NAME|PATH",
+    shell_complete=study_files,
+    help="A study that was swept.",
+)
 @click.option(
     "--cell",
     default="best",
     show_default=True,
     metavar="best|ID|NAME",
+    shell_complete=finished_cells,
     help="Which cell: by id, its first digits or its name; or the best: the configuration with the highest mean "
     "over seeds, and of its seeds the highest.",
 )
@@ -47,6 +72,7 @@ if TYPE_CHECKING:
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=condition_values,
     help="Take the best of these cells only: dataset=cifar10. Repeat for more.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export in DIR.")
@@ -68,10 +94,6 @@ def export(
     file and through the network that was evaluated; the difference is printed, and a file that
     differs is not kept. With --format mlflow it is registered under the study's name, with the
     alias `champion`.
-
-    \b
-    tracker export --study quickstart -o winner
-    tracker export --study norm-test --where dataset=cifar10 --format onnx -o winner
     """
     from tracker.compare.outputs import swept_study
     from tracker.deploy.choosing import choose
@@ -80,6 +102,7 @@ def export(
     from tracker.study.errors import UsageError
     from tracker.study.home import Home
     from tracker.study.load import swept_name
+    from tracker.study.printing import harmless
     from tracker.tracking.reading import read_runs
     from tracker.tracking.server.addresses import reading_uri
     from tracker.tracking.server.session import tracking_session
@@ -96,7 +119,7 @@ def export(
     place = Home.find(home)
 
     def say(message: str) -> None:
-        click.echo(message, err=True)
+        click.echo(harmless(message), err=True)
 
     def carry_out(uri: str) -> Export:
         study, _ = swept_study(uri, study_name)

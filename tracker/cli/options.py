@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
+
+from tracker.cli.values import devices, normalizations, settings, study_files, swept_studies
 
 if TYPE_CHECKING:
     from tracker.sweep.workers.config import CellSettings
@@ -19,6 +21,9 @@ RANKING_METRIC = click.Choice(["best_acc", "last_acc", "selected_acc"])
 """`tracker.study.metrics.RANKING_METRICS`; a test holds the two together."""
 
 STORAGE_VARIABLE = "TRACKER_STORAGE"
+
+PASSWORD = re.compile(r"://[^/@:]*:.*@|[?&]\w*password=", re.IGNORECASE)
+"""In a database's URL: before the host, whatever characters it has, or in the query."""
 
 
 class WorkersType(click.ParamType["int | None"]):
@@ -37,7 +42,7 @@ class WorkersType(click.ParamType["int | None"]):
 def _without_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse a password where every user of the machine can read it."""
     given = parameter.name is not None and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-    if value and given and urlsplit(value).password:
+    if value and given and PASSWORD.search(value):
         raise click.BadParameter(
             "a password in an argument can be read by everybody on this machine: "
             f"put the URL into {STORAGE_VARIABLE}, or the password into PGPASSWORD or ~/.pgpass",
@@ -54,10 +59,19 @@ home_option = click.option(
     help="Folder for everything kept locally.  [default: TRACKER_HOME, else ./mlruns]",
 )
 study_option = click.option(
-    "--study", "study_name", metavar="NAME|PATH", help="A study in experiments/, or a path to a YAML file."
+    "--study",
+    "study_name",
+    metavar="NAME|PATH",
+    help="A study in experiments/, or a path to a YAML file.",
+    shell_complete=study_files,
 )
 swept_study_option = click.option(
-    "--study", "study_name", required=True, metavar="NAME", help="A study that is in the trial database."
+    "--study",
+    "study_name",
+    required=True,
+    metavar="NAME",
+    shell_complete=swept_studies,
+    help="A study that is in the trial database.",
 )
 storage_option = click.option(
     "--storage",
@@ -72,10 +86,14 @@ set_option = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=settings,
     help="Change a value of the study: recipe.epochs=5. Repeat for more.",
 )
 device_option = click.option(
-    "--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train.  [default: the study's, as a rule auto]"
+    "--device",
+    metavar="auto|cpu|cuda|cuda:N",
+    shell_complete=devices,
+    help="Where to train.  [default: the study's, as a rule auto]",
 )
 weights_dir_option = click.option(
     "--weights-dir",
@@ -86,7 +104,10 @@ weights_dir_option = click.option(
 
 COMPARISON_OPTIONS = (
     click.option(
-        "--baseline", metavar="NORMALIZATION", help="What differences are taken against.  [default: the study's own]"
+        "--baseline",
+        metavar="NORMALIZATION",
+        shell_complete=normalizations,
+        help="What differences are taken against.  [default: the study's own]",
     ),
     click.option(
         "--rope",
@@ -105,6 +126,7 @@ CELL_OPTIONS = (
         type=click.IntRange(1, 100),
         default=3,
         show_default=True,
+        metavar="N",
         help="Attempts at a cell that may fail through memory, device or a lost worker.",
     ),
     click.option(

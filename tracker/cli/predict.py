@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracker.cli.examples import examples
 from tracker.cli.options import home_option
+from tracker.cli.values import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +18,14 @@ if TYPE_CHECKING:
     from tracker.deploy.predicting import Prediction, Unreadable
 
 
-@click.command()
-@click.argument("model", metavar="MODEL")
+@click.command(
+    epilog=examples(
+        ("three classes of each image", "tracker predict winner photo.jpg folder --top 3"),
+        ("with a registered model", "tracker predict models:/quickstart@champion folder --format csv"),
+        ("with one that is served", "tracker predict http://127.0.0.1:5001 photo.jpg"),
+    ),
+)
+@click.argument("model", metavar="MODEL", shell_complete=files)
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--format",
@@ -36,16 +44,11 @@ def predict(model: str, images: tuple[str, ...], form: str, top: int, home: str 
     as models:/NAME@champion, or the address of a served one. IMAGES are files, and folders that are
     searched for images. All of them answer alike. Images that cannot be read are named on stderr,
     the others are predicted all the same, and the exit code is 1.
-
-    \b
-    tracker predict winner photo.jpg folder --top 3
-    tracker predict models:/quickstart@champion folder --format csv
-    tracker predict http://127.0.0.1:5001 photo.jpg
     """
     from tracker.deploy.opening import opened
     from tracker.deploy.predicting import Unreadable, predict
     from tracker.study.home import Home
-    from tracker.vision.readers.printing import printable
+    from tracker.study.printing import printable
 
     found: list[Prediction] = []
     failed: list[Unreadable] = []

@@ -7,18 +7,44 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli.console import stderr_console
+from tracker.cli.examples import examples
 from tracker.cli.options import device_option, home_option, set_option
 from tracker.cli.progress import shown
+from tracker.cli.values import datasets, models, study_files
 
 if TYPE_CHECKING:
     from tracker.study.study import Study
 
 
-@click.command()
-@click.option("--study", "study_name", metavar="NAME|PATH", help="Pre-train every source of this study.")
+@click.command(
+    short_help="Pre-train a source and record its statistics.",
+    epilog=examples(
+        ("the sources a study starts from", "tracker pretrain --study quickstart"),
+        (
+            "one of your own, for `source: my-digits`",
+            "tracker pretrain --name my-digits --dataset digits --set epochs=6 --set batch_size=64 --set flip=false",
+        ),
+    ),
+)
+@click.option(
+    "--study",
+    "study_name",
+    metavar="NAME|PATH",
+    shell_complete=study_files,
+    help="Pre-train every source of this study.",
+)
 @click.option("--name", metavar="NAME", help="Without --study: the name studies will know the source by.")
-@click.option("--model", default="resnet18", show_default=True, help="Without --study: a torchvision classifier.")
-@click.option("--dataset", help="Without --study: a built-in dataset to train on.")
+@click.option(
+    "--model",
+    default="resnet18",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=models,
+    help="Without --study: a torchvision classifier.",
+)
+@click.option(
+    "--dataset", metavar="NAME", shell_complete=datasets, help="Without --study: a built-in dataset to train on."
+)
 @set_option
 @device_option
 @click.option("--again", is_flag=True, help="Train it anew where it is already there.")
@@ -38,10 +64,6 @@ def pretrain(
     Its images are normalized with their own statistics; these go with the checkpoint, and are what
     normalization `pretrain` uses when the source is fine-tuned. `tracker sweep` does this by itself
     for the sources a study defines.
-
-    \b
-    tracker pretrain --study quickstart
-    tracker pretrain --name my-digits --dataset digits --set epochs=6 --set batch_size=64 --set flip=false
     """
     if (study_name is None) == (name is None) or (name is None) != (dataset is None):
         raise click.UsageError("give --study, or --name and --dataset")

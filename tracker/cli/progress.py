@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown(console: Console | None = None) -> Iterator[Progress]:
-    """Yield what shows steps: bars on a terminal, else one line where a task begins.
+    """Yield what shows steps: bars on a terminal, else a line where a task begins and some while it lasts.
 
     Args:
         console: on stderr; what else is printed on it meanwhile stays above the bars.
@@ -27,15 +27,8 @@ def shown(console: Console | None = None) -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = console or stderr_console()
-    if not console.is_terminal:
-        begun: set[str] = set()
-
-        def print_line(step: Step) -> None:
-            if step.task not in begun:
-                begun.add(step.task)
-                click.echo(f"{step.task} ...", err=True)
-
-        yield print_line
+    if not console.is_interactive:
+        yield _lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Bars(*columns, console=console) as bars:
@@ -47,3 +40,36 @@ def shown(console: Console | None = None) -> Iterator[Progress]:
             bars.update(tasks[step.task], completed=step.done, total=step.total or None)
 
         yield draw
+
+
+def _lines() -> Progress:
+    """Return what prints a step as a plain line, at the pace of a log."""
+    import time
+
+    from tracker.sweep.progress import Pace, clock
+
+    begun: dict[str, tuple[float, int, Pace]] = {}
+
+    def print_line(step: Step) -> None:
+        if step.task not in begun:
+            begun[step.task] = (time.monotonic(), step.done, Pace())
+            click.echo(f"{step.task} ...", err=True)
+            return
+        since, first, pace = begun[step.task]
+        if not pace.due():
+            return
+        pace.told()
+        rate = (step.done - first) / (time.monotonic() - since)
+        left = f", {clock((step.total - step.done) / rate)} left" if step.total and rate > 0 else ""
+        click.echo(f"{time.strftime('%H:%M:%S')} {step.task}: {_amount(step)}{left}", err=True)
+
+    return print_line
+
+
+def _amount(step: Step) -> str:
+    """Return how much is done: `62.1 of 170.5 MB (36 %)`, `12,000 of 60,000 images (20 %)`."""
+    scale, unit, digits = (1e6, "MB", 1) if step.unit == "bytes" else (1, step.unit, 0)
+    done = f"{step.done / scale:,.{digits}f}"
+    if not step.total:
+        return f"{done} {unit}"
+    return f"{done} of {step.total / scale:,.{digits}f} {unit} ({step.done / step.total:.0%})".replace("%", " %")

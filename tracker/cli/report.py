@@ -6,10 +6,21 @@ from pathlib import Path
 
 import click
 
+from tracker.cli.examples import examples
 from tracker.cli.options import RANKING_METRIC, comparison_options, home_option, study_option
 
 
-@click.command()
+@click.command(
+    short_help="Write a study's report: answer, tables, figures, one HTML page.",
+    epilog=examples(
+        ("everything of a study, into the folder report", "tracker report --study quickstart -o report"),
+        (
+            "judged by the last epoch; not put on its run",
+            "tracker report --study quickstart --metric last_acc --no-log -o report-last",
+        ),
+        ("the reference study", "tracker report --published -o published"),
+    ),
+)
 @study_option
 @click.option("--published", is_flag=True, help="The reference study's 64 published results instead of a study.")
 @click.option(

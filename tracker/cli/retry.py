@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import click
 
+from tracker.cli.examples import examples
 from tracker.cli.options import home_option, storage_option, swept_study_option
+from tracker.cli.values import cells
 
 
-@click.command()
+@click.command(
+    short_help="Let failed or cancelled cells run again.",
+    epilog=examples(
+        ("all failed cells, from where they stand", "tracker retry --study norm-test --failed"),
+        (
+            "one cell, from the first epoch",
+            "tracker retry --study norm-test --cell resnet18/cifar10/minmax/seed=223 --anew",
+        ),
+        ("a device that was set aside, once it is mended", "tracker retry --study norm-test --device GPU-UUID"),
+    ),
+)
 @swept_study_option
-@click.option("--cell", "words", multiple=True, metavar="ID|NAME", help="This cell; repeat for more.")
+@click.option(
+    "--cell", "words", multiple=True, metavar="ID|NAME", shell_complete=cells, help="This cell; repeat for more."
+)
 @click.option("--failed", is_flag=True, help="Every failed cell.")
 @click.option("--device", metavar="PLACE", help="A device that was set aside, as `tracker doctor` names it.")
 @click.option("--anew", is_flag=True, help="From the first epoch in a new run, not from where the cell stands.")
@@ -27,10 +41,6 @@ def retry(
     """Let failed or cancelled cells wait again; the next sweep, or a worker that runs, takes them.
 
     They go on where they stand, in the same MLflow run. With --anew they start over, complete ones too.
-
-    \b
-    tracker retry --study norm-test --failed
-    tracker retry --study norm-test --cell resnet18/cifar10/minmax/seed=223 --anew
     """
     from tracker.ledger.opening import ledger_with
     from tracker.study.home import Home

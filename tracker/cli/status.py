@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli.console import print_json, print_table
+from tracker.cli.examples import examples
 from tracker.cli.options import home_option, storage_option, study_option
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ STYLES = {
 WORDS = {"COMPLETE": "done", "RUNNING": "running", "FAIL": "failed", "PRUNED": "cancelled", "WAITING": "waiting"}
 
 
-@click.command()
+@click.command(
+    short_help="Show all studies, or each cell of one.",
+    epilog=examples(
+        ("all studies", "tracker status"),
+        ("each cell of one, and why it failed", "tracker status --study quickstart"),
+        ("for a program", "tracker status --study quickstart --format json"),
+    ),
+)
 @study_option
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
@@ -72,11 +80,12 @@ def _known_name(ledger: Ledger, name_or_path: str) -> str:
 
 def _mend(names: list[str], ledger: Ledger, home: Home) -> None:
     """Bring the stores together for studies that are not finished, or that are looked at."""
+    from tracker.study.printing import harmless
     from tracker.sweep.mending import mend_quietly
 
     for name in names:
         for sentence in mend_quietly(name, ledger, home):
-            click.echo(sentence, err=True)
+            click.echo(harmless(sentence), err=True)
 
 
 def _show_nothing(home: Home, study_name: str | None, form: str) -> None:

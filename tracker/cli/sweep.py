@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tracker.cli.console import stderr_console, stdout_console
+from tracker.cli.ending import tell_end, tell_enrolled
+from tracker.cli.examples import examples
 from tracker.cli.options import (
     RANKING_METRIC,
     WorkersType,
@@ -20,7 +22,10 @@ from tracker.cli.options import (
     storage_option,
     weights_dir_option,
 )
+from tracker.cli.pausing import pause_study, see_to_pause
 from tracker.cli.progress import shown
+from tracker.cli.values import axes as axis_values
+from tracker.cli.values import study_files, worker_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,18 +36,50 @@ if TYPE_CHECKING:
     from tracker.study.study import Study
     from tracker.sweep.options import SweepOptions
     from tracker.sweep.run import Prepared
-    from tracker.sweep.summary import Summary
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        ("run a study, or what is missing of it", "tracker sweep --study quickstart"),
+        ("two more seeds: only the new cells run", "tracker sweep --study quickstart --axis seed=1,2,3,4,5"),
+        (
+            "another recipe, under a name of its own",
+            "tracker sweep --study quickstart --set recipe.epochs=8 --set name=quickstart-8",
+        ),
+        ("more seeds, where they decide something", "tracker sweep --study quickstart --until-decided --max-seeds 12"),
+        ("what would run, for how long, on how much disk", "tracker sweep --study norm-test --dry-run"),
+        (
+            "a large study made small, on a CPU",
+            "tracker sweep --study norm-test --set name=norm-test-small --device cpu --limit-train 512 "
+            "--limit-test 256 --set recipe.epochs=1",
+        ),
+        ("let all its workers stop; --resume goes on", "tracker sweep --study norm-test --pause"),
+    ),
+)
 @click.option(
-    "--study", "study_name", required=True, metavar="NAME|PATH", help="A study in experiments/, or a YAML file."
+    "--study",
+    "study_name",
+    required=True,
+    metavar="NAME|PATH",
+    help="A study in experiments/, or a YAML file.",
+    shell_complete=study_files,
 )
 @set_option
-@click.option("--axis", "axes", multiple=True, metavar="KEY=V1,V2", help="Give an axis other values: seed=1,2,3.")
+@click.option(
+    "--axis",
+    "axes",
+    multiple=True,
+    metavar="KEY=V1,V2",
+    shell_complete=axis_values,
+    help="Give an axis other values: seed=1,2,3.",
+)
 @device_option
 @click.option(
-    "--workers", type=WorkersType(), metavar="N|auto", help="Cells run at once.  [default: auto, one a device]"
+    "--workers",
+    type=WorkersType(),
+    metavar="N|auto",
+    shell_complete=worker_counts,
+    help="Cells run at once.  [default: auto, one a device]",
 )
 @click.option(
     "--trials-per-device",
@@ -122,13 +159,6 @@ def sweep(
     Each cell of the grid (models x datasets x normalizations x seeds ...) is one Optuna trial and
     one MLflow run. Run again after adding a seed, a dataset or a normalization: only the missing
     cells run. Ctrl-C stops cleanly, and so does a kill: the same command goes on where cells stand.
-
-    \b
-    tracker sweep --study quickstart
-    tracker sweep --study quickstart --axis seed=1,2,3,4,5
-    tracker sweep --study quickstart --until-decided --max-seeds 12
-    tracker sweep --study norm-test --set name=small --device cpu --limit-train 512 --set recipe.epochs=1
-    tracker sweep --study norm-test --pause
     """
     from tracker.cli.deciding import Deciding, stored_growth
     from tracker.study.home import Home
@@ -142,7 +172,7 @@ def sweep(
         raise click.UsageError("--max-seeds and --metric go with --until-decided")
     place = Home.find(home)
     if pause:
-        _pause(study_name, place, storage)
+        pause_study(study_name, place, storage)
         return
     limits = {"limit_train": limit_train, "limit_test": limit_test}
     settings += tuple(f"recipe.{key}={value}" for key, value in limits.items() if value is not None)
@@ -165,40 +195,8 @@ def sweep(
     if dry_run:
         _print_plan(study, place, options)
     else:
-        _see_to_pause(study, place, storage, resume)
+        see_to_pause(study, place, storage, resume)
         sys.exit(_run(study, place, options, deciding))
-
-
-def _pause(study_name: str, home: Home, storage: str | None) -> None:
-    import getpass
-    import socket
-
-    from tracker.ledger.opening import ledger_with
-
-    with ledger_with(study_name, home, storage) as ledger:
-        running = ledger.counts(study_name).running
-        ledger.pause(study_name, f"by {getpass.getuser()} on {socket.gethostname()}")
-    click.echo(f"study {study_name} is paused; {running} running cells are kept and given back", err=True)
-    click.echo(f"tracker sweep --study {study_name} --resume goes on", err=True)
-
-
-def _see_to_pause(study: Study, home: Home, storage: str | None, resume: bool) -> None:
-    """End a pause if that is asked for; without it a paused study stays so.
-
-    Raises:
-        TrackerError: it is paused.
-    """
-    from tracker.ledger.opening import existing_ledger
-    from tracker.study.errors import TrackerError
-
-    ledger = existing_ledger(home, storage)
-    if ledger is None:
-        return
-    with ledger:
-        if resume:
-            ledger.resume(study.name)
-        elif (reason := ledger.pause_reason(study.name)) is not None:
-            raise TrackerError(f"study {study.name} is paused {reason}", f"tracker sweep --study {study.name} --resume")
 
 
 def _print_plan(study: Study, home: Home, options: SweepOptions) -> None:
@@ -249,46 +247,9 @@ def _run(study: Study, home: Home, options: SweepOptions, deciding: Deciding | N
             study, options = grown, replace(options, replace=False)
             prepared = prepare()
     if options.workers == 0:
-        return _tell_enrolled(summary, study, options)
+        return tell_enrolled(summary, study, options)
     if board := (deciding and deciding.board) or (boards and boards[-1]):
         stdout_console().print(LeaderboardView(board))
     if deciding is not None:
         say(deciding.ending)
-    return _tell_end(summary, study, home)
-
-
-def _tell_enrolled(summary: Summary, study: Study, options: SweepOptions) -> int:
-    click.echo(f"{summary.left} of {len(study.cells)} cells wait for workers, here or on any machine:", err=True)
-    storage = " --storage URL" if options.storage else ""
-    click.echo(f"  tracker worker --study {study.name}{storage}", err=True)
-    return 0
-
-
-def _tell_end(summary: Summary, study: Study, home: Home) -> int:
-    """Say on stderr how the sweep ended and what to do next; return the exit code."""
-    from tracker.study.home import Home
-    from tracker.sweep.progress import say_on
-
-    say = say_on(stderr_console())
-    where = "" if home == Home.find() else f" --home {home.root}"
-    for row in summary.failures:
-        say(f"failed: {row.name} ({row.failure_class}, {row.failure_kind}): {row.failure_message}")
-    if summary.failures:
-        again = f"tracker retry --study {study.name} --failed{where}"
-        say(f"{len(summary.failures)} cells failed; once the cause is mended: {again}")
-    if summary.cancelled:
-        say(f"{summary.cancelled} cells are cancelled")
-    if summary.elsewhere:
-        say(f"{summary.elsewhere} cells are being worked on by another sweep of this study")
-    if summary.paused:
-        say(f"paused {summary.paused}; tracker sweep --study {study.name} --resume{where} goes on")
-    elif summary.interrupted:
-        say("stopped; the same command goes on where the cells stand")
-    elif summary.left:
-        say(f"{summary.left} of {len(study.cells)} cells are not done; the same command goes on")
-    if not summary.complete:
-        return 1
-    say(f"browse the runs:  tracker ui{where}")
-    say(f"other metrics:    tracker compare --study {study.name} --metric last_acc{where}")
-    say(f"all on one page:  tracker report --study {study.name} -o report{where}")
-    return 0
+    return tell_end(summary, study, home)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tracker.cli.console import stderr_console
+from tracker.cli.examples import examples
 from tracker.cli.options import (
     cell_options,
     cell_settings,
@@ -21,7 +22,17 @@ from tracker.cli.options import (
 from tracker.cli.progress import shown
 
 
-@click.command()
+@click.command(
+    short_help="Run cells of an enrolled study, on any machine.",
+    epilog=examples(
+        ("put the grid into the database, from any machine", "tracker sweep --study norm-test --enroll-only"),
+        ("work on it here", "tracker worker --study norm-test --device cuda:0"),
+        (
+            "in a job that should end when there is nothing to take",
+            "TRACKER_STORAGE=postgresql+psycopg://db/trials tracker worker --study norm-test --burst",
+        ),
+    ),
+)
 @swept_study_option
 @storage_option
 @device_option
@@ -54,11 +65,6 @@ def worker(
     The study's definition comes from the trial database, sources from MLflow's artifact store
     (MLFLOW_TRACKING_URI); datasets must be on this machine. SIGTERM and Ctrl-C keep the state and
     give the cell back (exit code 1), a second one ends at once. Start as many as there are devices.
-
-    \b
-    tracker sweep --study norm-test --enroll-only
-    tracker worker --study norm-test --device cuda:0
-    TRACKER_STORAGE=postgresql+psycopg://ledger/trials tracker worker --study norm-test --burst
     """
     from tracker.study.home import Home
     from tracker.sweep.standalone import run_standalone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -45,4 +46,5 @@ def obstacles(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def _short(value: str) -> str:
-    return value if len(value) <= 12 else value[:12]
+    """Return a version, a count or the first digits of a hash; in MLflow anybody could write something else there."""
+    return re.sub(r"[^\w.+-]", "?", value[:12])

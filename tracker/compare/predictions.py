@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tracker.compare.grading import RULES, Graded
 from tracker.study.home import Home, replacing
+from tracker.study.plain import parse_json
 from tracker.tracking.files import read_files
 from tracker.tracking.records import RunRecord
 
@@ -123,7 +124,7 @@ def _load(path: Path) -> dict[str, Grading]:
     kept: dict[str, Grading] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            table = json.loads(arrays["table"].tobytes())
+            table = parse_json(arrays["table"].tobytes())
             if table["layout"] != LAYOUT:
                 return {}
             for number, group in enumerate(table["groups"]):

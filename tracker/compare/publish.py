@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tracker.compare.answer import answer
 from tracker.compare.history import draw_history
 from tracker.compare.markdown import markdown
 from tracker.compare.outputs import judged_leaderboard, write_study_outputs
@@ -41,5 +42,5 @@ def publish_leaderboard(tracking: StudyTracking, home: Home) -> Leaderboard:
             picture = folder / "history.png"
             draw_history(tracking.uri, study, runs, picture)
             tracking.log_file(picture, "figures")
-    tracking.note(markdown(boards[0]))
+    tracking.note(markdown(boards[0]), headline=answer(boards[0])[0], runs=runs)
     return boards[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from tracker.deploy.choosing import Choice
 from tracker.deploy.pipeline import INPUT, MODEL_JSON, ONNX_FILE, OUTPUT, TORCH_FILE
 from tracker.study.errors import DataDamaged, DataMissing
 from tracker.study.metrics import SELECTION
+from tracker.study.plain import parse_json
 from tracker.study.recipe import normalization_meaning
 
 LAYOUT = "tracker export 1"
@@ -103,7 +103,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataMissing(f"{folder}: is no export, it has no {MODEL_JSON}", "tracker export --study NAME -o DIR")
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        found: dict[str, Any] = parse_json(path.read_bytes())
         check_description(found)
         file = FILES[found["format"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,8 +18,8 @@ from tracker.deploy.pipeline import INPUT, ONNX_FILE, OUTPUT, TORCH_FILE, Pipeli
 from tracker.deploy.serving import ServedNetwork
 from tracker.study.errors import DataDamaged, TrackerError, UsageError
 from tracker.study.home import Home
+from tracker.study.printing import printable
 from tracker.vision.checkpoint import CheckpointFacts, load_classifier
-from tracker.vision.readers.printing import printable
 
 Run = Callable[[np.ndarray], np.ndarray]
 """uint8, (N, C, H, W), to probabilities, (N, K)."""

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tracker.deploy.opening import Opened
 from tracker.deploy.predicting import Prediction, Unreadable
-from tracker.vision.readers.printing import printable
+from tracker.study.printing import printable
 
 FORMULA = ("=", "+", "-", "@")
 """What a spreadsheet takes for the beginning of a formula."""

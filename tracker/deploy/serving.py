@@ -12,7 +12,8 @@ import numpy as np
 
 from tracker.deploy.describing import check_description
 from tracker.study.errors import TrackerError, UsageError
-from tracker.vision.readers.printing import printable
+from tracker.study.plain import parse_json
+from tracker.study.printing import printable
 
 SECONDS = 120
 MAX_ANSWER = 256 << 20
@@ -95,7 +96,7 @@ class ServedNetwork:
         except ValueError as error:
             raise UsageError(f"{self.address!a}: is no address", "accepted: http://HOST:PORT") from error
         try:
-            found = json.loads(text)["predictions"]
+            found = parse_json(text)["predictions"]
         except (ValueError, KeyError, TypeError) as error:
             raise TrackerError(f"{self.address}: does not answer as `mlflow models serve` does") from error
         if not isinstance(found, list):

@@ -67,6 +67,8 @@ class Trials:
         with self._joined(connection) as storage:
             for key, value in attributes.items():
                 storage.set_study_user_attr(study_id, key, value)
+            # As Study.set_metric_names does: the name of the objective in Optuna's tables and plots.
+            storage.set_study_system_attr(study_id, "study:metric_names", [attributes["metric"]])
 
     def bring(self, connection: Connection, row: CellRow) -> bool:
         """Give the row's trial the row's state; False where Optuna has no such trial or has closed it.

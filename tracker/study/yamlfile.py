@@ -11,6 +11,8 @@ import yaml
 from tracker.study.errors import StudyError
 
 MAX_FILE_BYTES = 1 << 20
+MAX_NUMBER = 100
+"""Characters of a number. YAML 1.1 has base 60, `1:1:1:...`, of which 1 MiB takes minutes to compute."""
 FLOAT_AS_TEXT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 """What YAML 1.1 reads as text though it looks like a number: 1e-3 needs a dot."""
 
@@ -25,6 +27,12 @@ class _Loader(yaml.SafeLoader):
                 None, None, "anchors and aliases are not accepted", event.start_mark
             )
         return super().compose_node(parent, index)
+
+    def construct_number(self, node: Any) -> Any:
+        if len(node.value) > MAX_NUMBER:
+            problem = f"a number of {len(node.value):,} characters"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return self.construct_yaml_float(node) if node.tag.endswith(":float") else self.construct_yaml_int(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -44,6 +52,8 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 
 
 def read_yaml(path: Path) -> Any:

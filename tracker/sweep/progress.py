@@ -65,7 +65,7 @@ class Tally:
     failed: int = 0
     started: float = field(default_factory=time.monotonic)
     cell_seconds: list[float] = field(default_factory=list)
-    epoch_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
+    epoch_seconds: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     pending: dict[str, int] = field(default_factory=dict)
     away: bool = False
 
@@ -91,19 +91,19 @@ class Tally:
         elif isinstance(event, MlflowAway):
             self.pending[event.worker] = event.pending
         elif isinstance(event, EpochDone):
-            self.epoch_seconds[event.cell_id] = (event.epochs - event.epoch - 1, event.seconds)
+            self.epoch_seconds[event.cell_id] = (event.epochs - event.epoch - 1, event.epochs, event.seconds)
 
     def remaining(self) -> float | None:
         """Return the seconds left, from what cells and epochs took so far; None before the first epoch.
 
         Cells that have not begun are taken to cost what a cell cost on average.
         """
-        running = [left * seconds for left, seconds in self.epoch_seconds.values()]
+        running = [left * seconds for left, _, seconds in self.epoch_seconds.values()]
         waiting = self.total - self.done - self.failed - len(running)
         if self.cell_seconds:
             per_cell = sum(self.cell_seconds) / len(self.cell_seconds)
         elif running:
-            per_cell = max((left + 1) * seconds for left, seconds in self.epoch_seconds.values())
+            per_cell = max(epochs * seconds for _, epochs, seconds in self.epoch_seconds.values())
         else:
             return None
         return (sum(running) + waiting * per_cell) / max(1, len(self.workers))
@@ -195,15 +195,32 @@ class BarDisplay:
         )
 
 
-class LineDisplay:
-    """One plain line a cell, and one for its epochs at most every few seconds, for logs and pipes."""
+class Pace:
+    """How often a log hears of what goes on: every 10 seconds at first, once a minute after the first five."""
 
-    EPOCH_LINE_SECONDS = 10.0
+    OFTEN, SELDOM = 10.0, 60.0
+    AT_FIRST = 300.0
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Say whether it is time for a line."""
+        now = time.monotonic()
+        return now - self._last >= (self.OFTEN if now - self._began < self.AT_FIRST else self.SELDOM)
+
+    def told(self) -> None:
+        """Take note that there was one."""
+        self._last = time.monotonic()
+
+
+class LineDisplay:
+    """A plain line a cell, and one for epochs where it is long since the last; with the time, for logs and pipes."""
 
     def __init__(self, console: Console, tally: Tally) -> None:
         self._say = say_on(console)
         self._tally = tally
-        self._last = 0.0
+        self._pace = Pace()
 
     def __enter__(self) -> LineDisplay:
         return self
@@ -217,19 +234,19 @@ class LineDisplay:
         """Show one event."""
         self._tally.add(event)
         line = _line(event, self._tally)
-        if line is None and isinstance(event, EpochDone) and time.monotonic() - self._last > self.EPOCH_LINE_SECONDS:
+        if line is None and isinstance(event, EpochDone) and self._pace.due():
             line = (
-                f"{event.name}: epoch {event.epoch + 1}/{event.epochs}, test_acc {event.test_acc:.2%}, "
-                f"ETA of the sweep {clock(self._tally.remaining())}"
+                f"{_place(self._tally)} {event.name}: epoch {event.epoch + 1}/{event.epochs}, "
+                f"test_acc {event.test_acc:.2%}, ETA of the sweep {clock(self._tally.remaining())}"
             )
         if line is not None:
-            self._last = time.monotonic()
-            self._say(line)
+            self._pace.told()
+            self._say(f"{time.strftime('%H:%M:%S')} {line}")
 
 
 def _line(event: Event, tally: Tally) -> str | None:
     """Return the sentence an event leaves behind, None for those that only move a bar."""
-    place = f"[{tally.done + tally.failed}/{tally.total}]"
+    place = _place(tally)
     if isinstance(event, CellDone):
         accuracies = ", ".join(f"{name} {event.metrics[name]:.2%}" for name in ("best_acc", "last_acc"))
         return f"{place} {event.name}: {accuracies}, {clock(event.seconds)}, ETA {clock(tally.remaining() or 0)}"
@@ -257,6 +274,11 @@ def _line(event: Event, tally: Tally) -> str | None:
     return None
 
 
+def _place(tally: Tally) -> str:
+    """Return how far the sweep is: `[3/24]`."""
+    return f"[{tally.done + tally.failed}/{tally.total}]"
+
+
 def _mlflow_line(event: MlflowAway, tally: Tally) -> str | None:
     """Say it once when MLflow goes and once when everything has arrived."""
     was_away, tally.away = tally.away, sum(tally.pending.values()) > 0
@@ -266,11 +288,11 @@ def _mlflow_line(event: MlflowAway, tally: Tally) -> str | None:
 
 
 def make_display(console: Console, *, total: int, what: str) -> BarDisplay | LineDisplay:
-    """Return bars for a terminal and lines for anything else.
+    """Return bars for a terminal that can be drawn over, and lines for anything else.
 
     Args:
         total: cells to do.
         what: the overall bar's name.
     """
     tally = Tally(total=total)
-    return BarDisplay(console, tally, what) if console.is_terminal else LineDisplay(console, tally)
+    return BarDisplay(console, tally, what) if console.is_interactive else LineDisplay(console, tally)

@@ -115,7 +115,8 @@ def run_sweep(
         tracking = StudyTracking(uri, home, study)
         place = tracking.open()
         ledger.set_place(study.name, place.experiment_id, place.run_id)
-        summary = Summary()
+        say_on(console)(f"the runs: {tracking.url}")
+        summary = Summary(url=tracking.url)
         status: Status = "KILLED"
         try:
             if prepared.checked is not None:

@@ -14,6 +14,7 @@ class Summary:
     """How a sweep ended.
 
     Args:
+        url: where the runs are shown, as long as the server stays.
         ran: cells completed in it.
         failed: cells that failed for good in it.
         interrupted: it was stopped before its end.
@@ -25,6 +26,7 @@ class Summary:
         elsewhere: cells that other sweeps of the study are working on.
     """
 
+    url: str = ""
     ran: int = 0
     failed: list[CellFailed] = field(default_factory=list)
     interrupted: bool = False

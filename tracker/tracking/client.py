@@ -13,9 +13,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracker.study.errors import TrackingError
+from tracker.study.printing import printable
+from tracker.study.printing import shown as shown
 
 READ_SECONDS = 60
 """A page of 1,000 runs takes a second or two of a busy server; a minute means that it hangs."""
+
+CREDENTIALS = re.compile(r"://[^\s/]*@")
+"""In an address that stands in a text."""
 
 _waiting_lock = threading.RLock()
 _limited: set[str] = set()
@@ -73,7 +78,8 @@ def talking_to(uri: str, seconds: int = READ_SECONDS, retries: int = 1) -> Itera
             cure = "start it (`tracker server start`), or unset or correct MLFLOW_TRACKING_URI"
         else:
             cure = None
-        raise TrackingError(f"MLflow at {shown(uri)}: {short(error)}", cure) from error
+        said = short(error).replace(uri.rstrip("/"), shown(uri).rstrip("/"))
+        raise TrackingError(f"MLflow at {shown(uri)}: {said}", cure) from error
 
 
 def check_reachable(uri: str, seconds: int = 5) -> None:
@@ -86,14 +92,10 @@ def check_reachable(uri: str, seconds: int = 5) -> None:
         client.search_experiments(max_results=1)
 
 
-def shown(uri: str) -> str:
-    """Return an address fit for a message: without user and password."""
-    return re.sub(r"://[^/@]*@", "://", uri)
-
-
 def short(error: Exception) -> str:
     """Return an error's first line without the nested reprs that requests and urllib3 add."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = printable(CREDENTIALS.sub("://", text))
     for sign, words in (
         ("Connection refused", "connection refused: nothing listens there"),
         ("timed out", "no answer in time"),

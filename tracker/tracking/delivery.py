@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from tracker.study.errors import TrackingError
 from tracker.study.faults import reach
 from tracker.tracking.artifacts import holds, names, place, repository
 from tracker.tracking.batches import leading, metrics_of, tags_of
@@ -73,6 +74,7 @@ class Delivery:
         self.folder = folder
         self.run_id: str | None = None
         self.experiment_id: str | None = None
+        self.start_time: int | None = None
         self._own = own
         self._last_out = last_out
         self._artifact_uri = ""
@@ -154,7 +156,7 @@ class Delivery:
         Of two runs that bring a new dataset at once MLflow refuses the slower with a database error
         (its look for the row and its insert are not one step); told again, it finds the row.
         """
-        dataset = Dataset(event.name, event.digest, "local", event.source, None, event.profile)
+        dataset = Dataset(event.name, event.digest, "local", event.source, event.schema, event.profile)
         context = InputTag("mlflow.data.context", event.context)
         for left in reversed(range(RACES)):
             try:
@@ -168,6 +170,8 @@ class Delivery:
     def _store(self, client: MlflowClient, event: File) -> None:
         """Upload a file, and compare the stored copy with it before it counts as delivered."""
         file = self.folder / event.path
+        if not file.resolve().is_relative_to(self.folder.resolve()):  # a journal that came with somebody else's home
+            raise Refused(f"{event.path} is not one of the journal's own files")
         with waiting(UPLOAD_SECONDS):
             with _any_store():
                 store = repository(self.uri, self._artifact_uri)
@@ -196,6 +200,7 @@ class Delivery:
             log.warning("the run %s of %s had been deleted in MLflow; it is restored", run.info.run_id, event.name)
             client.restore_run(run.info.run_id)
         self.run_id = run.info.run_id
+        self.start_time = run.info.start_time
         self._artifact_uri = run.info.artifact_uri
         self._late = event is not self._own and _token(run) > event.token
         if self._late:
@@ -254,6 +259,8 @@ def _any_store() -> Iterator[None]:
         yield
     except (MlflowException, OSError):
         raise
+    except TrackingError as error:  # a place that is not used
+        raise Refused(error.message) from error
     except Exception as error:
         raise Undelivered(short(error)) from error
 

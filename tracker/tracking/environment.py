@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
+import re
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("norm-tracker", "torch", "torchvision", "mlflow", "optuna")
+
+STATUS = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
+FILTER = re.compile(r"filter\.[^\n]*\.(clean|smudge|process|required)")
+"""Settings of a repository that name a program to put files through, or say that it must be run."""
 
 
 @cache
@@ -46,15 +54,32 @@ def environment_tags() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> tuple[str, bool] | None:
-    """Return the commit of the repository that `folder` is in and whether it has changes; None without git."""
+    """Return the commit of the repository that `folder` is in and whether it has changes; None without git.
+
+    The repository may have come with somebody else's files: no program that it names is run.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return (commit, changes != "") if commit is not None and changes is not None else None
+    named = _git(folder, "config", "--includes", "--null", "--name-only", "--list")
+    if commit is None or named is None:
+        return None
+    filters = {name: "" for name in named.split("\0") if FILTER.fullmatch(name)}
+    changes = _git(folder, *STATUS, settings=filters | SETTINGS)
+    return None if changes is None else (commit, changes != "")
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> str | None:
+    """Return what git prints.
+
+    Args:
+        settings: they go before those of the repository.
+    """
+    variables = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "GIT_OPTIONAL_LOCKS": "0"}
+    for number, (name, value) in enumerate((settings or {}).items()):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    variables["GIT_CONFIG_COUNT"] = str(len(settings or {}))
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env={**os.environ, **variables})
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

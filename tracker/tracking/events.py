@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from tracker.study.plain import parse_json
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 """How a run ends, in MLflow's words; while it goes on it is RUNNING."""
 
@@ -61,6 +63,7 @@ class Data:
         context: "train", "test" or "val".
         source: where it lies, any JSON.
         profile: numbers about it, any JSON.
+        schema: of its images and labels, JSON in MLflow's form; journals of earlier versions have none.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Data:
     context: str
     source: str
     profile: str
+    schema: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def from_line(line: bytes) -> Event:
         ValueError: it is not an event.
     """
     try:
-        fields = json.loads(line)
+        fields = parse_json(line)
         return _KINDS[fields.pop("event")](**fields)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not an event: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tracker.study.errors import TrackingError
+from tracker.study.plain import parse_json
 from tracker.tracking.client import shown, talking_to
 from tracker.tracking.delivery import KEY_TAG
 from tracker.tracking.records import RunRecord, StudyRecord
@@ -178,7 +178,7 @@ def dataset_profile(uri: str, run_id: str) -> dict[str, Any]:
         inputs = client.get_run(run_id).inputs
     for each in inputs.dataset_inputs if inputs is not None else ():
         try:
-            profile = json.loads(each.dataset.profile or "{}")
+            profile = parse_json(each.dataset.profile or "{}")
         except ValueError:
             continue
         if isinstance(profile, dict) and "channels" in profile:

@@ -118,7 +118,7 @@ def register(
         version = _same_content(client, name, content)
         is_new = version is None
         if version is None:
-            version = _add(client, name, folder, run_id, {**tags, CONTENT_TAG: content}, description)
+            version = _add(uri, client, name, folder, run_id, {**tags, CONTENT_TAG: content}, description)
         if before is None or before.version != version.version:
             client.set_registered_model_alias(name, CHAMPION, version.version)
     previous = None
@@ -147,12 +147,12 @@ def _same_content(client: MlflowClient, name: str, content: str) -> ModelVersion
 
 
 def _add(
-    client: MlflowClient, name: str, folder: Path, run_id: str, tags: dict[str, str], description: str
+    uri: str, client: MlflowClient, name: str, folder: Path, run_id: str, tags: dict[str, str], description: str
 ) -> ModelVersion:
     experiment_id = client.get_run(run_id).info.experiment_id
     logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=tags)
     try:
-        client.log_model_artifacts(logged.model_id, str(folder))
+        repository(uri, logged.artifact_location).log_artifacts(str(folder))
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tracker.study.faults import reach
 from tracker.study.home import Home
+from tracker.study.metrics import RANKING_METRICS
 from tracker.tracking.batches import MAX_METRICS
 from tracker.tracking.client import shown
 from tracker.tracking.delivery import Delivery, Refused, Undelivered
-from tracker.tracking.events import Data, Event, File, Finish, Metrics, Open, Status, Tags, now
+from tracker.tracking.events import Event, File, Finish, Metrics, Open, Status, Tags, now
+from tracker.tracking.inputs import dataset_event
 from tracker.tracking.journal import Journal
+from tracker.tracking.samples import Sample, of_an_epoch, sample_events
 from tracker.tracking.server.addresses import store_name
 from tracker.tracking.sharing import Company
+from tracker.tracking.tags import cut_tags
 
-MAX_TAG = 7_900
-"""MLflow takes 8,000 characters of a tag and silently drops the rest."""
 SEND_SECONDS = 2.0
 """How long one call may spend on events that have piled up, so that a training never waits for more."""
 FINISH_SECONDS = 30.0
@@ -52,7 +53,9 @@ class TrackedRun:
         self._delivery = Delivery(uri, journal.files, start, company.last_out)
         # What an earlier process left of this run goes first. Sending it twice does no harm.
         self._pending: deque[Event] = deque(journal.events)
-        self._last_step = max((event.step for event in journal.events if isinstance(event, Metrics)), default=0)
+        self._last_step = max((event.step for event in journal.events if of_an_epoch(event)), default=0)
+        self._opened_at = start.start_time
+        self._samples: Callable[[], Sequence[Sample]] = tuple
         self._failures = 0
         self._retry_at = 0.0
         self._refused = bool(journal.problems)
@@ -90,6 +93,7 @@ class TrackedRun:
         moment = now() if time is None else time
         self._last_step = epoch
         self._keep(Metrics(moment, epoch, _numbers(metrics)), sync=True)
+        self._keep_samples()
         reach("epoch-journaled")
         self._try_to_send()
         reach("epoch-logged")
@@ -105,13 +109,21 @@ class TrackedRun:
             self._keep(Metrics(moment, epoch, _numbers(metrics)), sync=epoch == len(history) - 1)
         self._try_to_send()
 
+    def sample(self, samples: Callable[[], Sequence[Sample]]) -> None:
+        """Log what the machine does as well: with each epoch, in the same call, and at the end.
+
+        Args:
+            samples: returns what was measured since it was last called.
+        """
+        self._samples = samples
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics of the run; without a step they count as the last epoch's, which MLflow shows as latest."""
         self._record(Metrics(now(), self._last_step if step is None else step, _numbers(metrics)), sync=True)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; the values are cut at what MLflow takes."""
-        self._record(Tags(_cut(tags)))
+        self._record(Tags(cut_tags(tags)))
 
     def note(self, markdown: str) -> None:
         """Set the run's description."""
@@ -124,10 +136,10 @@ class TrackedRun:
 
         Args:
             context: "train", "test" or "val"; MLflow keeps one for each name and fingerprint.
-            profile: numbers worth showing, as the count of images and classes.
+            profile: numbers worth showing, as the count of images and classes; with `channels` and
+                `image_size` MLflow shows the form of images and labels too.
         """
-        source = json.dumps({"dataset": name, "fingerprint": fingerprint})
-        self._record(Data(name, fingerprint[:36], context, source, json.dumps(dict(profile or {}))))
+        self._record(dataset_event(name, fingerprint, context, profile or {}))
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Store a file with the run, under `folder`; it is kept until it has been sent and may go at once.
@@ -157,6 +169,7 @@ class TrackedRun:
         """
         if note is not None:
             self.note(note)
+        self._keep_samples()
         self._keep(Finish(status, now()), sync=True)
         done = self._send(FINISH_SECONDS)
         self._close()
@@ -174,6 +187,10 @@ class TrackedRun:
             self._journal.set_aside()
         else:
             self._journal.remove()
+
+    def _keep_samples(self) -> None:
+        for event in sample_events(self._samples(), self._delivery.start_time or self._opened_at):
+            self._keep(event, sync=False)
 
     def _record(self, event: Event, sync: bool = False) -> None:
         self._keep(event, sync)
@@ -262,7 +279,7 @@ def open_run(
         name=run_name,
         start_time=opened,
         params={name: str(value) for name, value in (params or {}).items()},
-        tags=_cut(tags or {}),
+        tags=cut_tags(tags or {}),
         experiment_tags=dict(experiment_tags or {}),
         token=opened if token is None else token,
         shared=shared,
@@ -271,16 +288,6 @@ def open_run(
 
 
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _cut(tags: Mapping[str, str]) -> dict[str, str]:
-    """Cut long values at a line's end, and say so."""
-    fitting = {}
-    for name, value in tags.items():
-        text = str(value)
-        if len(text) > MAX_TAG:
-            text = text[:MAX_TAG]
-            text = text[: text.rfind("\n") if "\n" in text else None] + "\n\n(cut here)"
-        fitting[name] = text
-    return fitting
+    """Return the metrics as MLflow's pages should list them: in the order they are logged, the results first."""
+    first = [name for name in RANKING_METRICS if name in metrics]
+    return {name: float(metrics[name]) for name in dict.fromkeys([*first, *metrics])}

@@ -1,18 +1,21 @@
-"""What someone sees who opens the MLflow UI: descriptions, addresses, and a prepared table of the cells."""
+"""What someone reads who opens the MLflow UI: descriptions and addresses."""
 
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from tracker.study.metrics import METRICS, RANKING_METRICS
+from tracker.study.metrics import METRICS
+from tracker.study.printing import markdown_text, shown
 from tracker.study.recipe import non_default, normalization_meaning
 from tracker.study.shifts import AS_IS
 from tracker.study.study import Cell, Study
+from tracker.tracking.prepared_views import CELLS, CURVES
+from tracker.tracking.records import RunRecord
 
-SHARE_KEY = "cells"
-VIEW_TAG = f"mlflow.sharedViewState.{SHARE_KEY}"
 TRAINED = {
     "full": "every parameter is trained",
     "head": "only the head is trained",
@@ -22,53 +25,44 @@ MAX_LISTED = 30
 """Values of an axis named in a description; MLflow takes 20,000 characters in all."""
 
 
-def experiment_url(uri: str, experiment_id: str, prepared: bool = True) -> str:
+def experiment_url(uri: str, experiment_id: str, view: str | None = CELLS) -> str:
     """Return the address of an experiment's table of runs.
 
-    Without `workflowType` MLflow's first visit opens in its mode for language models, which hides the runs.
-
     Args:
-        prepared: with the columns that `shared_view` chose; for experiments made by `StudyTracking`.
+        view: a key of `prepared_views`, which experiments made by `StudyTracking` have; None for MLflow's usual table.
     """
-    share = f"&viewStateShareKey={SHARE_KEY}" if prepared else ""
-    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning{share}"
+    return f"{shown(uri).rstrip('/')}/{_experiment_fragment(experiment_id, view)}"
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str:
     """Return the address of a run's page."""
-    return f"{uri.rstrip('/')}/{_run_fragment(experiment_id, run_id)}"
+    return f"{shown(uri).rstrip('/')}/{_run_fragment(experiment_id, run_id)}"
 
 
-def shared_view(study: Study) -> str:
-    """Return the view that MLflow's table opens with: the axes and the accuracies as columns, cells only.
+def describe_study(
+    study: Study,
+    result: str | None = None,
+    *,
+    headline: str | None = None,
+    state: str | None = None,
+    place: Mapping[str, str] | None = None,
+) -> str:
+    """Return the description of the experiment and of the study's run, in markdown.
 
-    Undocumented: the tag `mlflow.sharedViewState.KEY` holds the page's state as JSON, and the
-    address names KEY. An MLflow that does not know it shows its usual table.
-    """
-    shown = [name for name in RANKING_METRICS if name != "selected_acc" or _holds_out(study)]
-    columns = [*(f"params.`{axis}`" for axis in study.axes), *(f"metrics.`{name}`" for name in shown)]
-    state = {
-        "searchFilter": "tags.`tracker.kind` = 'cell'",
-        "orderByKey": "metrics.`best_acc`",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": columns,
-    }
-    return json.dumps(state)
-
-
-def describe_study(study: Study, result: str | None = None) -> str:
-    """Return the experiment's description, in markdown.
+    MLflow folds it after two lines, or five: what is asked, answered and done comes first.
 
     Args:
-        result: markdown put right after the question, as the leaderboard.
+        result: markdown put before the definition, as the leaderboard.
+        headline: the answer in a sentence.
+        state: how much is done, from `describe_state`.
+        place: experiment_id and run_id of the study's run, where known; linked to.
     """
     cells = len(study.cells)
     lines = [
-        f"**{study.question}**",
+        f"**{markdown_text(study.question)}**",
+        "",
+        *([headline, ""] if headline else []),
+        " ".join([*([f"{state}."] if state else []), *(_links(**place) if place else [])]),
         "",
         *([result, ""] if result else []),
         f"{cells} cells, one run each, named `model/dataset/[other axes/]normalization/seed`. The run "
@@ -90,7 +84,21 @@ def describe_study(study: Study, result: str | None = None) -> str:
         "",
         f"The same as a table: `tracker compare --study {study.name}`.",
     ]
-    return "\n".join(lines)
+    return _spaced("\n".join(lines))
+
+
+def describe_state(study: Study, runs: Sequence[RunRecord]) -> str:
+    """Return how many cells of the study are done, and when that was so."""
+    latest = {run.cell_id: run.status for run in runs}
+    found = Counter(latest.get(cell.id, "") for cell in study.cells)
+    words = {"RUNNING": "running", "FAILED": "failed", "KILLED": "stopped", "": "not run yet"}
+    others = "".join(f", {found[status]} {word}" for status, word in words.items() if found[status])
+    return f"{found['FINISHED']} of {len(study.cells)} cells finished{others}, {_moment()}"
+
+
+def describe_begin(study: Study) -> str:
+    """Return what stands in place of a state while the study is swept."""
+    return f"{len(study.cells)} cells, being swept since {_moment()}"
 
 
 def describe_cell(cell: Cell, study: Study, study_link: str | None) -> str:
@@ -101,7 +109,7 @@ def describe_cell(cell: Cell, study: Study, study_link: str | None) -> str:
     start = f"torchvision's {recipe.weights}" if recipe.source == "torchvision" else f"source `{recipe.source}`"
     trained = TRAINED[recipe.tune]
     lines = [
-        f"One cell of {part}: **{study.question}**",
+        f"One cell of {part}: **{markdown_text(study.question)}**",
         "",
         f"`{recipe.model}` from {start}, fine-tuned on `{recipe.dataset}` for {recipe.epochs} epochs; {trained}.",
         f"Images are normalized by **{recipe.normalization}**: {meaning}. Seed {recipe.seed}.",
@@ -141,13 +149,37 @@ def cell_tags(cell: Cell, study: Study, place: Mapping[str, str] | None) -> dict
     return {**tags, "tracker.study_run_id": place["run_id"]} if place else tags
 
 
-def _run_fragment(experiment_id: str, run_id: str) -> str:
-    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+def _experiment_fragment(experiment_id: str, view: str | None) -> str:
+    """Return the part of an address that names a page.
+
+    Without `workflowType` MLflow's first visit opens in its mode for language models, which hides the runs.
+    """
+    share = f"&viewStateShareKey={view}" if view else ""
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning{share}"
 
 
-def _holds_out(study: Study) -> bool:
-    values = study.axes.get("val_fraction", (study.recipe.get("val_fraction", 0.0),))
-    return any(value for value in values)
+def _run_fragment(experiment_id: str, run_id: str, page: str = "") -> str:
+    return f"#/experiments/{experiment_id}/runs/{run_id}{page}?workflowType=machine_learning"
+
+
+def _links(experiment_id: str, run_id: str) -> list[str]:
+    """Return links to the pages of a study, within MLflow."""
+    curves = f"{_experiment_fragment(experiment_id, CURVES)}&compareRunsMode=CHART"
+    return [
+        f"[Runs]({_experiment_fragment(experiment_id, CELLS)})",
+        f"· [Curves, averaged over seeds]({curves})",
+        f"· [Leaderboard, figures, report]({_run_fragment(experiment_id, run_id, '/artifacts')})",
+    ]
+
+
+def _moment() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _spaced(markdown: str) -> str:
+    """Put space between the columns of tables: MLflow's page draws them without any."""
+    rows = re.compile(r"^\|(?![-:| ]+$).*\|$", re.MULTILINE)
+    return rows.sub(lambda row: row[0].replace(" |", "&emsp; |"), markdown)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -6,20 +6,24 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
+from tracker.study.plain import parse_json
 from tracker.study.study import Cell, Study
 from tracker.tracking.client import shown, talking_to
 from tracker.tracking.delivery import ensure_experiment
 from tracker.tracking.environment import environment_tags
 from tracker.tracking.events import Status, now
-from tracker.tracking.run import MAX_TAG, NOTE, TrackedRun, open_run
-from tracker.tracking.view import VIEW_TAG, cell_tags, describe_study, experiment_url, shared_view
+from tracker.tracking.prepared_views import prepared_views
+from tracker.tracking.records import RunRecord
+from tracker.tracking.run import NOTE, TrackedRun, open_run
+from tracker.tracking.tags import MAX_TAG
+from tracker.tracking.view import cell_tags, describe_begin, describe_state, describe_study, experiment_url
 
 SOURCES = "sources"
 """The experiment that holds the runs of pre-training."""
@@ -63,9 +67,9 @@ class StudyTracking:
 
     @property
     def url(self) -> str:
-        """The address of the study's table of runs, after `open`."""
+        """The address of the study's table of runs, after `open`; fit for messages, so without a password."""
         assert self.place is not None, "open() first"
-        return experiment_url(self.uri, self.place.experiment_id)
+        return experiment_url(shown(self.uri), self.place.experiment_id)
 
     def open(self) -> StudyPlace:
         """Make or find the experiment and the study's run, describe both, and mark the run RUNNING.
@@ -76,7 +80,7 @@ class StudyTracking:
         Raises:
             TrackingError: MLflow does not answer; a sweep should not start then.
         """
-        note = describe_study(self.study)
+        note = describe_study(self.study, state=describe_begin(self.study))
         experiment_id = self._describe_experiment(note)
         self._run = open_run(
             self.uri,
@@ -98,6 +102,7 @@ class StudyTracking:
         if not self._run.flush(10) or self._run.run_id is None:
             raise TrackingError(f"MLflow at {shown(self.uri)} does not take the study's run", "see the server's log")
         self.place = StudyPlace(experiment_id, self._run.run_id)
+        self._describe(state=describe_begin(self.study))
         return self.place
 
     def cell_run(
@@ -126,9 +131,18 @@ class StudyTracking:
         """Store a file with the study's run."""
         self._opened().log_file(path, folder)
 
-    def note(self, markdown: str) -> None:
-        """Put `markdown` into the description of the study's run and, if MLflow answers, of its experiment."""
-        text = describe_study(self.study, markdown)
+    def note(self, markdown: str, *, headline: str | None = None, runs: Sequence[RunRecord] | None = None) -> None:
+        """Put `markdown` into the description of the study's run and, if MLflow answers, of its experiment.
+
+        Args:
+            headline: the answer in a sentence, put first.
+            runs: the cells' runs, from which the description says how much is done.
+        """
+        self._describe(markdown, headline, None if runs is None else describe_state(self.study, runs))
+
+    def _describe(self, markdown: str | None = None, headline: str | None = None, state: str | None = None) -> None:
+        assert self.place is not None, "open() first"
+        text = describe_study(self.study, markdown, headline=headline, state=state, place=asdict(self.place))
         self._opened().note(text)
         try:
             self._describe_experiment(text)
@@ -140,7 +154,7 @@ class StudyTracking:
         return self._opened().finish(status)
 
     def _describe_experiment(self, note: str) -> str:
-        tags = {NOTE: note[:MAX_EXPERIMENT_TAG], VIEW_TAG: shared_view(self.study)}
+        tags = {NOTE: note[:MAX_EXPERIMENT_TAG], **prepared_views(self.study)}
         with talking_to(self.uri, seconds=20) as client:
             experiment_id = ensure_experiment(client, self.study.name, tags)
             for key, value in tags.items():
@@ -167,7 +181,7 @@ def read_document(tags: Mapping[str, str]) -> dict[str, Any]:
     """
     try:
         chunks = [tags[f"{DOCUMENT}.{i}"] for i in range(int(tags[f"{DOCUMENT}.chunks"]))]
-        document = json.loads("".join(chunks))
+        document = parse_json("".join(chunks))
     except KeyError as error:
         raise ValueError(f"tag {error} is missing") from error
     if not isinstance(document, dict):

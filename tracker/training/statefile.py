@@ -18,6 +18,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tracker.study.plain import parse_json
 from tracker.training.position import Position
 from tracker.training.selection import Selection
 from tracker.training.state import TrialState, changing
@@ -65,7 +66,7 @@ class Content:
             header = file.read(int.from_bytes(start, "little"))  # safetensors: its length, the header, the tensors
             digest.update(start + header)
             try:
-                entries = json.loads(header)
+                entries = parse_json(header)
             except ValueError:
                 return None
             if entries.pop("__metadata__", None) != self.metadata or set(entries) != set(self.tensors):
@@ -161,7 +162,7 @@ def encode_state(
 
 def naming_best(content: Content, name: str) -> Content:
     """Return what a state's file will hold with the name of its best weights' file put in."""
-    facts = {**json.loads(content.metadata["facts"]), "best": name}
+    facts = {**parse_json(content.metadata["facts"]), "best": name}
     return Content(content.tensors, {**content.metadata, "facts": json.dumps(facts)})
 
 
@@ -175,11 +176,13 @@ def decode_state(data: bytes, identity: Mapping[str, str]) -> Decoded:
     if metadata.get("format") != STATE_FORMAT:
         raise Unusable(f"holds {metadata.get('format', 'no format at all')!r}, not {STATE_FORMAT!r}")
     try:
-        facts = json.loads(metadata["facts"])
+        facts = parse_json(metadata["facts"])
         _compare_identity(facts["identity"], identity)
         position = Position(
             **facts["position"], random=_under("random", tensors), selection=Selection(**facts["selection"])
         )
+        if not isinstance(facts["best"], str | None):
+            raise TypeError("a name that is not text")
         optimizer = {int(index): dict(values) for index, values in facts["optimizer"]["plain"].items()}
         for name, tensor in _under("optimizer", tensors).items():
             index, _, entry = name.partition("/")
@@ -273,7 +276,7 @@ def _decode(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         tensors = load(data)
         length = int.from_bytes(data[:8], "little")  # safetensors: the header's length, the header, the tensors
-        return json.loads(data[8 : 8 + length]).get("__metadata__", {}), tensors
+        return parse_json(data[8 : 8 + length]).get("__metadata__", {}), tensors
     except (SafetensorError, ValueError) as error:
         raise Unusable(f"is no safetensors file ({error})") from error
 

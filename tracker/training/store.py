@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from torch.optim import Optimizer
 
 from tracker.study.errors import DiskFull
 from tracker.study.faults import reach
+from tracker.study.plain import parse_json
 from tracker.training.state import TrialState
 from tracker.training.statefile import (
     Captured,
@@ -275,7 +275,7 @@ def _best_named(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             header = file.read(int.from_bytes(file.read(8), "little"))
-        best = json.loads(json.loads(header)["__metadata__"]["facts"])["best"]
+        best = parse_json(parse_json(header)["__metadata__"]["facts"])["best"]
     except (OSError, KeyError, TypeError, ValueError, OverflowError, MemoryError):
         return None
     return best if isinstance(best, str) and BEST_NAME.fullmatch(best) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from tracker.study.errors import DataDamaged, SourceMissing
 from tracker.study.home import replacing
+from tracker.study.plain import parse_json
 from tracker.vision.images import Statistics
 from tracker.vision.models import Classifier, build_network, keep_range_of_weights
 from tracker.vision.normalizations import build_normalization
 
 FORMAT = 1
+MAX_SIZE = 65_536
+"""Pixels of an image's side."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
         found = metadata.get("format", "no format at all")
         raise DataDamaged(f"{path}: holds {found}, not a tracker checkpoint {FORMAT}")
     try:
-        facts = _facts(json.loads(metadata["facts"]))
-    except (KeyError, TypeError, ValueError) as error:
+        facts = _facts(parse_json(metadata["facts"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataDamaged(f"{path}: its description cannot be read ({error})", "delete it and run again") from error
     return facts, tensors
 
@@ -113,18 +117,29 @@ def load_classifier(path: Path) -> tuple[Classifier, CheckpointFacts]:
     return classifier.eval(), facts
 
 
-def _facts(plain: dict[str, object]) -> CheckpointFacts:
-    def statistics(value: object) -> Statistics:
-        assert isinstance(value, dict)
-        return Statistics(tuple(value["mean"]), tuple(value["std"]))
+def _facts(plain: dict[str, Any]) -> CheckpointFacts:
+    """Check what a file says of itself; it may be a stranger's.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is not what `save_checkpoint` writes.
+    """
+
+    def statistics(value: dict[str, list[float]]) -> Statistics:
+        return Statistics(tuple(map(float, value["mean"])), tuple(map(float, value["std"])))
 
     source = plain["source"]
-    classes = plain["classes"]
-    assert isinstance(classes, list)
     values = {
         **plain,
-        "classes": tuple(classes),
+        "classes": tuple(plain["classes"]),
         "target": statistics(plain["target"]),
         "source": None if source is None else statistics(source),
     }
-    return CheckpointFacts(**values)  # type: ignore[arg-type]
+    facts = CheckpointFacts(**values)
+    texts = (facts.model, facts.normalization, facts.dataset, facts.fingerprint, facts.identity, *facts.classes)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(plain["classes"], list):
+        raise ValueError("a name that is not text")
+    if facts.channels not in (1, 3) or not (isinstance(facts.image_size, int) and 1 <= facts.image_size <= MAX_SIZE):
+        raise ValueError("an input that cannot be")
+    if not isinstance(facts.recipe, dict) or not isinstance(facts.epoch, int) or not facts.classes:
+        raise ValueError("no recipe, epoch or classes")
+    return facts

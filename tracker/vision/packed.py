@@ -8,7 +8,6 @@ manifest.json                        what they are, with size and SHA-256 of eac
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tracker.study.errors import DataDamaged
+from tracker.study.plain import parse_json
 from tracker.vision.images import ImageSet, Split, Statistics
 from tracker.vision.progress import Progress, Step, silent
 from tracker.vision.statistics import statistics_of
@@ -88,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     path = folder / MANIFEST
     try:
-        plain = json.loads(path.read_bytes())
+        plain = parse_json(path.read_bytes())
         found = plain.pop("format")
         if found != FORMAT:
             raise _damaged(path, f"has format {found}, this version reads {FORMAT}")

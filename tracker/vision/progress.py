@@ -19,7 +19,7 @@ class Step:
     task: str
     done: int
     total: int
-    unit: Literal["bytes", "images"]
+    unit: Literal["bytes", "images", "runs", "files"]
 
 
 Progress = Callable[[Step], None]

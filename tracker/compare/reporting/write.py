@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tracker.compare.reporting.markdown import markdown
 from tracker.compare.reporting.page import page_of
 from tracker.study.errors import TrackerError, UsageError
 from tracker.study.home import replacing
+from tracker.study.plain import parse_json
 
 MARK = "report.json"
 TEXTS = ("report.html", "report.md", "tables.tex", "leaderboard.csv", "comparisons.csv", MARK)
@@ -85,7 +85,7 @@ def _draw(drawings: dict[str, Drawing], folder: Path) -> list[Path]:
 
 def _holds_report(folder: Path) -> bool:
     try:
-        found = json.loads((folder / MARK).read_bytes())
+        found = parse_json((folder / MARK).read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and found.get("kind") == KIND

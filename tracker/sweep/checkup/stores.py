@@ -15,6 +15,7 @@ from tracker.ledger.ledger import StudyCounts
 from tracker.ledger.opening import existing_ledger
 from tracker.study.errors import TrackerError
 from tracker.study.home import Home
+from tracker.study.printing import shown
 from tracker.sweep.checkup.finding import Finding
 from tracker.tracking.client import check_reachable
 from tracker.tracking.server.addresses import URI_VARIABLE
@@ -54,7 +55,7 @@ def _lost(study: StudyCounts) -> Finding:
 def check_tracking(home: Home) -> Iterator[Finding]:
     """Look at the MLflow server a sweep would use."""
     if given := os.environ.get(URI_VARIABLE):
-        yield _reach(given, f"{URI_VARIABLE}={given}")
+        yield _reach(given, f"{URI_VARIABLE}={shown(given)}")
         return
     local = server_status(home)
     if local.running and local.uri is not None:

@@ -225,9 +225,11 @@ def _describe(run: RunLog, cell: Cell, images: ImageSet, source: Source, data: T
         tags["tracker.micro_batches"] = str(micro_batches)
     run.set_tags(tags)
     profile = {"classes": len(images.classes), "channels": images.channels, "image_size": images.image_size}
-    # MLflow keeps one context for each digest, so the test split has one of its own.
-    for context, split, digest in (("train", data.train, ""), ("test", data.test, "-test")):
-        run.log_dataset(cell.recipe.dataset, images.fingerprint + digest, context, {**profile, "images": len(split)})
+    # MLflow keeps one context for each digest, so each split has a digest of its own.
+    for context, split, digest in (("train", data.train, ""), ("val", data.val, "-val"), ("test", data.test, "-test")):
+        if split is not None:
+            facts = {**profile, "images": len(split)}
+            run.log_dataset(cell.recipe.dataset, images.fingerprint + digest, context, facts)
 
 
 def _store_files(

@@ -37,6 +37,7 @@ from tracker.sweep.workers.diagnosis import diagnose
 from tracker.sweep.workers.disk import DiskGuard
 from tracker.sweep.workers.durable import Keeping
 from tracker.sweep.workers.keeper import LeaseKeeper
+from tracker.sweep.workers.meter import Meter
 from tracker.sweep.workers.patience import Patience
 from tracker.sweep.workers.settling import Settling
 from tracker.tracking.environment import environment_tags
@@ -136,7 +137,9 @@ class Worker:
         run = self._tracking.cell_run(cell, claim.run_key, self._tags, token=claim.token)
         reach("run-opened")
         exchange = self._exchange(claim)
-        with LeaseKeeper(self._ledger.leases, claim, self._crew.settings.lease_seconds) as lease:
+        keeper = LeaseKeeper(self._ledger.leases, claim, self._crew.settings.lease_seconds)
+        with keeper as lease, Meter(self._device) as meter:
+            run.sample(meter.take)
             settling = Settling(self._ledger, self._patiently, self._emit, cell, claim, run, lease)
             try:
                 if (run_id := run.run_id) is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import quote
 
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
-from tracker.tracking.server.process import answers
+from tracker.study.printing import shown
+from tracker.tracking.server.health import answers
 from tracker.tracking.server.record import read_record
+from tracker.tracking.server.storage import BACKEND_VARIABLE, without_password
+from tracker.tracking.server.storage import database_uri as database_uri
+from tracker.tracking.server.upgrading import bring_up_to_date
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -22,47 +25,62 @@ def reading_uri(home: Home) -> str:
     if given := os.environ.get(URI_VARIABLE):
         return checked(given)
     record = read_record(home)
-    if record is not None and record.alive() and answers(record.port):
+    if record is not None and record.alive() and answers(record.uri):
         return record.uri
-    return _existing_database(home)
+    return _without_server(home)
 
 
 def bulk_reading_uri(home: Home) -> str:
-    """Return where to read a whole study from: as `reading_uri`, but the SQLite file also while its server runs.
+    """Return where to read a whole study from: as `reading_uri`, but SQLite's file also while its server runs.
 
     Through the server 2,048 runs take twice as long, and their files ten times as long.
 
     Raises:
         TrackingError: as `reading_uri`.
     """
-    given = os.environ.get(URI_VARIABLE)
-    return checked(given) if given else _existing_database(home)
+    if given := os.environ.get(URI_VARIABLE):
+        return checked(given)
+    record = read_record(home)
+    if record is not None and record.storage and record.alive():
+        return record.uri  # the password of its PostgreSQL database is the server's affair
+    return _without_server(home)
+
+
+def _without_server(home: Home) -> str:
+    record = read_record(home)
+    given = os.environ.get(BACKEND_VARIABLE)
+    elsewhere = record.storage if record else given and given != database_uri(home) and without_password(given)
+    if elsewhere:
+        raise TrackingError(
+            f"the runs of {home.root} are in {elsewhere}, and its server does not run", "tracker server start"
+        )
+    return _existing_database(home)
 
 
 def _existing_database(home: Home) -> str:
     if home.tracking_db.is_file():
         with open(home.tracking_db, "rb") as file:
-            if file.read(16) == b"SQLite format 3\0":
-                return database_uri(home)
+            is_sqlite = file.read(16) == b"SQLite format 3\0"
+        if is_sqlite:
+            bring_up_to_date(home)
+            return database_uri(home)
         # MLflow would try for minutes to open it
         raise TrackingError(f"{home.tracking_db} is not a SQLite database", "move it away, or choose another --home")
     raise TrackingError(f"nothing has been run here yet: no {home.tracking_db}", "tracker sweep --study quickstart")
 
 
-def database_uri(home: Home) -> str:
-    """Return MLflow's SQLite file as SQLAlchemy names it."""
-    return f"sqlite:///{quote(str(home.tracking_db))}"
-
-
 def store_name(home: Home, uri: str) -> str:
-    """Name the store behind an address: "local" for this home's, whatever port it has today; else the address."""
+    """Name the store behind an address: "local" for this home's, whatever port it has today; else the address.
+
+    That is without a password, since it is written to journals.
+    """
     record = read_record(home)
-    return "local" if uri == database_uri(home) or (record is not None and uri == record.uri) else uri
+    return "local" if uri == database_uri(home) or (record is not None and uri == record.uri) else shown(uri)
 
 
 def checked(uri: str) -> str:
     if "://" not in uri and uri != "databricks":
-        raise TrackingError(f"{URI_VARIABLE}={uri} is not an address", "accepted: http://HOST:PORT, or unset it")
+        raise TrackingError(f"{URI_VARIABLE}={shown(uri)} is not an address", "accepted: http://HOST:PORT, or unset it")
     from tracker.tracking.client import check_reachable  # a second of imports that `server status` does not need
 
     try:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home
 from tracker.tracking.server.addresses import URI_VARIABLE, checked
-from tracker.tracking.server.lifecycle import start, status, stop
-from tracker.tracking.server.process import answers
+from tracker.tracking.server.health import answers
+from tracker.tracking.server.lifecycle import start, stop
 from tracker.tracking.server.record import Record, read_record
 
 log = logging.getLogger(__name__)
@@ -35,23 +35,33 @@ def tracking_session(home: Home, on_message: Callable[[str], None] | None = None
         yield checked(given)
         return
     with _using(home):
-        if on_message and not status(home).running:
+        record = read_record(home)
+        if on_message and not (record and record.alive()):
             on_message("starting the local MLflow server")
         uri = start(home, lasting=False).uri
         assert uri is not None
         yield uri
 
 
+def server_stays(home: Home) -> bool:
+    """Say whether MLflow answers after the session has ended: one elsewhere, or a local one that lasts."""
+    record = read_record(home)
+    return bool(os.environ.get(URI_VARIABLE)) or (record is not None and record.alive())
+
+
 def revive(home: Home, uri: str) -> bool:
     """See to it that MLflow answers at `uri`: start this home's own server again if it has died; say whether it does.
 
-    It comes back at the same address and lasts as long as it would have. Several processes may
-    call this at once; one of them starts it.
+    It comes back at the same address, with the same settings, and lasts as long as it would have.
+    Several processes may call this at once; one of them starts it. A server of `tracker server run`
+    is left to its service manager.
     """
     record = read_record(home)
     if record is not None and record.uri == uri:
-        if record.alive() and answers(record.port):
+        if record.alive() and answers(record.uri):
             return True
+        if record.keeper is not None:
+            return False
         try:
             return start(home, record.port, lasting=record.lasting).uri == uri
         except TrackingError as error:

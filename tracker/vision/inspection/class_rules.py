@@ -6,10 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from tracker.study.printing import printable
 from tracker.study.wording import counted
 from tracker.vision.inspection.evidence import Evidence
 from tracker.vision.inspection.findings import EXAMPLES, Finding, Kind, Severity
-from tracker.vision.readers.printing import printable
 from tracker.vision.readers.scanning import alike
 
 FEW_TRAIN = 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
+from tracker.study.printing import printable
 from tracker.study.wording import counted
 from tracker.vision.inspection.evidence import Evidence
 from tracker.vision.inspection.findings import EXAMPLES, Duplicates, Finding, Kind, Severity
-from tracker.vision.readers.printing import printable
 
 
 def duplicates_of(evidence: Evidence) -> tuple[Duplicates, ...]:

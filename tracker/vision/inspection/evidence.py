@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.vision.images import Statistics
 from tracker.vision.inspection.look import Look, look_at
@@ -20,7 +21,6 @@ from tracker.vision.progress import Progress
 from tracker.vision.readers.decoding import Unreadable, attempt_each
 from tracker.vision.readers.folder import TEST_FRACTION
 from tracker.vision.readers.pixels import size_and_gray
-from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import held_out
 from tracker.vision.readers.scanning import Scan
 from tracker.vision.statistics import statistics_of_sums

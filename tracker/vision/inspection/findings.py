@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.vision.images import Statistics
-from tracker.vision.readers.printing import printable
 
 Severity = Literal["error", "warning", "note"]
 """error: nothing can be trained on the folder as it is; warning: a result may mislead; note: what is done to it."""

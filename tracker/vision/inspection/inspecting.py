@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tracker.study.errors import DataMissing
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.vision.images import Statistics
 from tracker.vision.inspection.class_rules import class_findings
@@ -16,7 +17,6 @@ from tracker.vision.inspection.file_rules import file_findings
 from tracker.vision.inspection.findings import SEVERITIES, ClassCount, Inspection, Sizes
 from tracker.vision.inspection.pixel_rules import pixel_findings
 from tracker.vision.progress import Progress, silent
-from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import folder_path
 from tracker.vision.readers.scanning import Scan, scan_folder
 from tracker.vision.statistics import shifted

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tracker.study.printing import printable
 from tracker.study.wording import counted
 from tracker.vision.images import Statistics
 from tracker.vision.inspection.evidence import Evidence
 from tracker.vision.inspection.findings import EXAMPLES, Finding, Kind
-from tracker.vision.readers.printing import printable
 
 CHANNELS = {1: ("gray",), 3: ("red", "green", "blue")}
 

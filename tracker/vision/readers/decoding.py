@@ -13,9 +13,9 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from tracker.study.errors import DataDamaged
+from tracker.study.printing import printable
 from tracker.vision.progress import Progress, Step, silent
 from tracker.vision.readers.pixels import FORMATS
-from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import BLOCK, block_size
 
 THREADS = min(8, os.cpu_count() or 1)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tracker.study.errors import DataError
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.vision.progress import Progress
 from tracker.vision.readers.decoding import Unreadable, attempt_each, decoded, unreadable_error
 from tracker.vision.readers.pixels import decode, size_and_gray
-from tracker.vision.readers.printing import printable
 from tracker.vision.readers.raw import RawSet, RawSplit, Reader, asked_shape, folder_path, held_out
 from tracker.vision.readers.scanning import Scan, alike, scan_folder
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from tracker.study.errors import DataError, DataMissing
+from tracker.study.printing import printable
 from tracker.study.recipe import DatasetSpec
 from tracker.study.seeds import derive_seed
 from tracker.vision.fetch import Download
 from tracker.vision.progress import Progress
 from tracker.vision.readers.pixels import fit_array
-from tracker.vision.readers.printing import printable
 
 BLOCK, BLOCK_BYTES = 512, 32 << 20
 """Images handed over at once: 512, or fewer if they are large, so memory stays bounded."""

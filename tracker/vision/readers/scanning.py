@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracker.study.errors import DataError, DataMissing
-from tracker.vision.readers.printing import printable
+from tracker.study.printing import printable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 """In any case."""

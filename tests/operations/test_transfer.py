@@ -1,0 +1,301 @@
+"""Studies moved from one MLflow and trial database to others: everything arrives, once, and goes on there."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+
+from benchmarks.postgresql import lacking
+from tests.ledger.conftest import make_database, postgresql  # noqa: F401
+from tests.operations.auth_server import served_with_auth
+from tests.operations.transfer_material import (
+    NAME,
+    STATE,
+    Half,
+    in_ledger,
+    in_mlflow,
+    in_optuna,
+    in_registry,
+    make_half,
+    mapping,
+)
+from tests.sweep.conftest import environment
+from tracker.cli.main import cli
+from tracker.ledger.ledger import Ledger, local_url
+from tracker.ledger.transfer import holds_study
+from tracker.operations.bundle import open_bundle
+from tracker.operations.importing_runs import import_runs
+from tracker.study.errors import TrackingError, UsageError
+from tracker.study.home import Home
+from tracker.tracking.artifacts import FOLDER_VARIABLE
+from tracker.tracking.reading import read_study
+from tracker.tracking.server import lifecycle
+from tracker.tracking.server.addresses import database_uri
+from tracker.vision.progress import silent
+
+KILLED_AT = """
+import os, signal, sys
+from mlflow import MlflowClient
+name, nth = sys.argv[1], int(sys.argv[2])
+real = getattr(MlflowClient, name)
+count = 0
+def dying(*arguments, **keywords):
+    global count
+    done = real(*arguments, **keywords)
+    count += 1
+    if count == nth:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+setattr(MlflowClient, name, dying)
+sys.argv = ["tracker", *sys.argv[3:]]
+from tracker.cli.main import main
+main()
+"""
+"""`tracker`, killed right after the nth call of a method of MLflow's client."""
+
+
+def ask(home: Home, *arguments: str, code: int = 0) -> Result:
+    """Run a command in this process."""
+    done = CliRunner().invoke(cli, arguments, env=environment(home.root))
+    found = done.exit_code if done.exception is None or isinstance(done.exception, SystemExit) else 1
+    assert found == code, f"exit code {done.exit_code}\n{done.output}\n{done.exception!r}"
+    return done
+
+
+def interrupted(method: Callable[..., Any], nth: int) -> Callable[..., Any]:
+    """Return a method that does what it should, and raises after its nth time."""
+    calls = itertools.count(1)
+
+    def method_that_breaks(*arguments: Any, **keywords: Any) -> Any:
+        done = method(*arguments, **keywords)
+        if next(calls) == nth:
+            raise RuntimeError("interrupted by a test")
+        return done
+
+    return method_that_breaks
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Half:
+    """The study half done; nobody changes it."""
+    return make_half(Home(tmp_path_factory.mktemp("from") / "mlruns"))
+
+
+@pytest.fixture(scope="module")
+def bundle(half: Half, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle; nobody changes it."""
+    target = tmp_path_factory.mktemp("bundles") / "half.bundle"
+    done = ask(half.home, "export-runs", "--study", NAME, "-o", str(target))
+    assert done.stdout == f"{NAME}: 6 runs, 6 cells, 11 files, 0.0 MB\n"
+    return target
+
+
+@pytest.fixture(scope="module")
+def moved(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, str]]:
+    """A home with a server, into which the bundle was imported: interrupted on the way, then whole."""
+    home = Home(tmp_path_factory.mktemp("a 50% place") / "mlruns")
+    uri = lifecycle.start(home).uri
+    assert uri is not None
+    # An experiment before it, so that no id is the same by chance.
+    MlflowClient(uri).create_experiment("of somebody else")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "log_outputs", interrupted(MlflowClient.log_outputs, 1))
+        ask(home, "import-runs", str(bundle), code=1)
+    assert ask(home, "import-runs", str(bundle)).stdout == f"{NAME}: 3 of 6 runs, 6 cells\n"
+    yield home, uri
+    lifecycle.stop(home)
+
+
+def check_arrived(half: Half, home: Home, uri: str, url: str) -> None:
+    """Compare both places as their own clients show them."""
+    old = database_uri(half.home)
+    ids = mapping(old, uri, NAME)
+    assert in_mlflow(uri, NAME) == in_mlflow(old, NAME, ids)
+    assert in_registry(uri, NAME) == in_registry(old, NAME, ids)
+    assert in_registry(uri, NAME)["versions"].keys() == {1, 3}
+    assert in_ledger(home, NAME, url=url) == in_ledger(half.home, NAME, ids)
+    assert in_optuna(url, NAME) == in_optuna(local_url(half.home), NAME, ids)
+    assert {trial["state"].name for trial in in_optuna(url, NAME)} == {"COMPLETE", "FAIL", "WAITING"}
+    with Ledger(url) as ledger, Ledger.local(half.home) as old_ledger:
+        assert ledger.definition(NAME) == old_ledger.definition(NAME)
+        place, old_place = ledger.place(NAME), old_ledger.place(NAME)
+    assert place is not None and old_place is not None
+    assert place == (ids.experiments[old_place[0]], ids.runs[old_place[1]])
+    assert read_study(uri, NAME).run_id == place[1]
+    note = MlflowClient(uri).get_experiment(place[0]).tags["mlflow.note.content"]
+    assert f"#/experiments/{place[0]}/runs/{place[1]}" in note
+
+
+def files_of(uri: str, name: str, folder: Path) -> dict[tuple[str, str], bytes]:
+    """Download all artifacts of an experiment by MLflow's own client, by run name and path."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    found = {}
+    for run in client.search_runs([experiment.experiment_id]):
+        place = folder / run.info.run_id
+        place.mkdir(parents=True)
+        if client.list_artifacts(run.info.run_id):
+            client.download_artifacts(run.info.run_id, "", str(place))
+        for path in place.rglob("*"):
+            if path.is_file():
+                found[run.info.run_name, str(path.relative_to(place))] = path.read_bytes()
+    return found
+
+
+def test_everything_arrives_once(half: Half, moved: tuple[Home, str]) -> None:
+    """Runs, histories, inputs, models, cells and trials are the same at both places, ids aside, whatever was killed."""
+    home, uri = moved
+    check_arrived(half, home, uri, local_url(home))
+
+
+def test_files_arrive(half: Half, moved: tuple[Home, str], tmp_path: Path) -> None:
+    """Every artifact has the same bytes, whatever its name, and only the sources that the study needs come along."""
+    _, uri = moved
+    for name, count in ((NAME, 6), ("sources", 1)):
+        there = files_of(uri, name, tmp_path / "there" / name)
+        here = files_of(database_uri(half.home), name, tmp_path / "here" / name)
+        assert len(there) == count
+        assert there.items() <= here.items() and (name == "sources" or there == here)
+
+
+def test_a_training_state_arrives(half: Half, moved: tuple[Home, str]) -> None:
+    """The state of the cell that was stopped lies where a worker looks for it, and the cell can be claimed."""
+    home, _ = moved
+    stored = home.work / half.open_key / STATE
+    assert stored.read_bytes() == (half.home.work / half.open_key / STATE).read_bytes()
+    (row,) = [row for row in in_ledger(home, NAME) if row["run_key"] == half.open_key]
+    assert (row["state"], row["last_epoch"], row["attempts"]) == ("WAITING", 1, 1)
+
+
+def test_an_import_is_not_repeated(half: Half, bundle: Path, moved: tuple[Home, str]) -> None:
+    """A second import changes nothing, not even what has gone on at the new place since."""
+    home, uri = moved
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(NAME)
+    run = client.search_runs([experiment.experiment_id], "attributes.status = 'KILLED' and tags.tracker.kind = 'cell'")[
+        0
+    ]
+    client.set_tag(run.info.run_id, "went", "on")
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "a new answer")
+    before = in_mlflow(uri, NAME)
+    done = ask(home, "import-runs", str(bundle))
+    assert done.stdout == f"{NAME}: its runs were here already\n"
+    assert in_mlflow(uri, NAME) == before
+    client.delete_tag(run.info.run_id, "went")
+    old = MlflowClient(database_uri(half.home)).get_experiment_by_name(NAME)
+    note = mapping(database_uri(half.home), uri, NAME).rewrite(old.tags["mlflow.note.content"])
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", note)
+
+
+def test_another_study_of_the_name_is_refused(half: Half, bundle: Path) -> None:
+    """What is there and was not imported from this bundle is left alone, and named; the trial database too."""
+    before = in_mlflow(database_uri(half.home), NAME)
+    opened = open_bundle(bundle)
+    with pytest.raises(TrackingError, match="has an experiment 'half' already, and it was not imported") as error:
+        list(import_runs(opened, half.home, database_uri(half.home), None, silent))
+    assert "mlflow experiments rename --experiment-id" in str(error.value)
+    assert in_mlflow(database_uri(half.home), NAME) == before
+    origin = opened.manifest.studies[NAME].origin
+    with pytest.raises(UsageError, match="has a study 'half' already, and it is not what the bundle holds"):
+        holds_study(local_url(half.home), NAME, origin)
+
+
+def test_an_export_waits_for_workers(half: Half, tmp_path: Path) -> None:
+    """A study that is being worked on is refused unless --live is given; the cell is then packed as it stands."""
+    home, target = Home(tmp_path / "mlruns"), tmp_path / "bundles" / "b"
+    home.make(home.root)
+    for name in ("trials.db", "tracking.db"):
+        shutil.copy(half.home.root / name, home.root / name)
+    with Ledger.local(home) as ledger:
+        assert ledger.leases.claim(NAME, "worker-at-work") is not None
+    done = ask(home, "export-runs", "--all", "-o", str(target), code=1)
+    assert "1 cells of half are being worked on, by worker-at-work" in str(done.exception)
+    assert not target.parent.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(half.home.artifacts))
+        ask(home, "export-runs", "--all", "--live", "-o", str(target))
+    assert '"state": "RUNNING"' in (target / "studies" / NAME / "ledger.json").read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_a_killed_import_is_completed(half: Half, bundle: Path, tmp_path: Path) -> None:
+    """SIGKILL at any of many moments, each in what the last one left: in the end nothing is there twice."""
+    home = Home(tmp_path / "mlruns")
+    uri = lifecycle.start(home).uri
+    assert uri is not None
+    try:
+        MlflowClient(uri).create_experiment("of somebody else")
+        kills = (
+            ("create_experiment", 1), ("create_run", 1), ("create_run", 4), ("create_logged_model", 2),
+            ("log_batch", 1), ("log_batch", 5), ("log_inputs", 1), ("log_outputs", 1), ("set_terminated", 2),
+            ("set_tag", 1), ("create_model_version", 2), ("delete_model_version", 1), ("set_registered_model_alias", 1),
+            ("set_experiment_tag", 2),
+        )  # fmt: skip
+        for method, nth in kills:
+            command = [sys.executable, "-c", KILLED_AT, method, str(nth), "import-runs", str(bundle)]
+            done = subprocess.run(command, env=environment(home.root), capture_output=True, text=True, timeout=240)
+            assert done.returncode == -signal.SIGKILL, (method, nth, done.stderr)
+        ask(home, "import-runs", str(bundle))
+        check_arrived(half, home, uri, local_url(home))
+    finally:
+        lifecycle.stop(home)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
+def test_to_postgresql_behind_a_password(half: Half, bundle: Path, tmp_path: Path, postgresql: str) -> None:  # noqa: F811
+    """From SQLite to a server with PostgreSQL and basic auth, trial database included; and back into SQLite."""
+    mlflow_url, auth_url, trials_url = (make_database(postgresql) for _ in range(3))
+    there = Home(tmp_path / "there")
+    there.make(there.server)
+    settings = there.server / "auth.ini"
+    settings.write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {auth_url}\nadmin_username = admin\n"
+        "admin_password = a-password-of-a-test\nauthorization_function = "
+        "mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    with served_with_auth(there, mlflow_url, settings) as uri:
+        given = {
+            "MLFLOW_TRACKING_URI": uri,
+            "MLFLOW_TRACKING_USERNAME": "admin",
+            "MLFLOW_TRACKING_PASSWORD": "a-password-of-a-test",
+            "TRACKER_STORAGE": trials_url,
+        }
+        command = [sys.executable, "-m", "tracker", "import-runs", str(bundle)]
+        refused = subprocess.run(
+            command, env=environment(there.root) | given | {"MLFLOW_TRACKING_PASSWORD": "wrong"}, capture_output=True,
+            text=True, timeout=120,
+        )  # fmt: skip
+        assert refused.returncode == 1 and "MLFLOW_TRACKING_PASSWORD" in refused.stderr
+        done = subprocess.run(command, env=environment(there.root) | given, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, value)
+            check_arrived(half, there, uri, trials_url)
+        back = tmp_path / "back.bundle"
+        packed = subprocess.run(
+            [sys.executable, "-m", "tracker", "export-runs", "--all", "-o", str(back)],
+            env=environment(there.root) | given, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert packed.returncode == 0, packed.stderr
+    home = Home(tmp_path / "again")
+    done = subprocess.run(
+        [sys.executable, "-m", "tracker", "import-runs", str(back)],
+        env=environment(home.root), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with Ledger.local(home) as ledger, Ledger.local(half.home) as old:
+        assert [row.state for row in ledger.rows(NAME)] == [row.state for row in old.rows(NAME)]
