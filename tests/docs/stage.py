@@ -42,7 +42,7 @@ class Stage:
         }
         path = f"{PROGRAMS}:{os.environ['PATH']}"
         self._environment = {**kept, "PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"}
-        self._environment |= {"PYTHONWARNINGS": "default", "TORCH_HOME": str(folder / "torch"), "TERM": "xterm"}
+        self._environment |= {"TORCH_HOME": str(folder / "torch"), "TERM": "xterm"}
         self._environment.pop("WAYLAND_DISPLAY", None)
         self.values = {"mlflow_port": str(free_port()), "serve_port": str(free_port())}
 

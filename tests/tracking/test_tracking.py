@@ -26,8 +26,9 @@ from tracker.tracking.ending import end_run, open_runs, runs_by_key
 from tracker.tracking.environment import environment_tags, git_state
 from tracker.tracking.events import Status
 from tracker.tracking.prepared_views import CELLS, view_tag
-from tracker.tracking.run import MAX_TAG, NOTE, open_run
+from tracker.tracking.run import NOTE, open_run
 from tracker.tracking.sharing import Company
+from tracker.tracking.tags import MAX_TAG
 from tracker.tracking.view import describe_study, experiment_url, run_url
 from tracker.tracking.writing import SOURCES, StudyTracking, document_tags, read_document, study_key
 
