@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "TORCH_HOME": "Where torch hub's cache lies, in which torchvision's weights are looked for too.",
     "DISPLAY, WAYLAND_DISPLAY": "On Linux, `tracker ui` opens a browser only where one of them is set.",
     "NO_COLOR, FORCE_COLOR": "Set to anything: no colour anywhere; colour into a pipe too.",
+    "TERM": "With `dumb`: neither colours nor bars.",
     "COMP_LINE, COMP_WORDBREAKS": "Set by a shell that completes a command line.",
 }
 

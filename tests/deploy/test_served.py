@@ -115,6 +115,7 @@ def export_command(swept: Swept, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not ended.value.code
 
 
+@pytest.mark.soak
 def test_all_forms_answer_alike(
     swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

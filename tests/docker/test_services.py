@@ -88,6 +88,7 @@ def see_the_run(stage: Stage) -> str:
     return run_id
 
 
+@pytest.mark.soak
 def test_the_default_profile(tmp_path: Path) -> None:
     """MLflow on SQLite gets healthy, asks for the password, takes a cell from the worker; killed, it fails; told
     to end, it ends well."""

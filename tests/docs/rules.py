@@ -71,7 +71,7 @@ NOT_RUN = (
     NotRun(
         "*",
         r"add_user\.py|\balice\b|~/secrets|mkdir -p ~|openssl",
-        "sets up a team's server; tests/tracking/test_team.py does it",
+        "sets up a team's server; tests/tracking/test_server_team.py does it",
     ),
     NotRun(
         "*",

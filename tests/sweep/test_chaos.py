@@ -141,7 +141,9 @@ def check(bench: Bench, study: Study, ledger: Ledger, url: str) -> None:
     assert bench.scratch() == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.soak] if kind == "postgresql" else []) for kind in KINDS]
+)
 @pytest.mark.parametrize(
     ("rounds", "cells"),
     [

@@ -105,6 +105,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], lo
         time.sleep(0.2)
 
 
+@pytest.mark.soak
 def test_a_worker_killed_and_a_sweep_stopped_lose_nothing(
     long_sweep: tuple[Path, subprocess.Popen[str], Path],
 ) -> None:
