@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import fill, grid, serve, timed
+from benchmarks.compare import fill, grid, serve, shown, timed
 from tracker.ledger.ledger import Ledger
 from tracker.study.home import Home
 from tracker.study.study import Study
@@ -169,11 +168,6 @@ def repeated(before: Work, work: Work, times: int) -> list[float]:
         before()
         measured.append(timed(work))
     return measured
-
-
-def shown(name: str, seconds: list[float]) -> str:
-    """Return a line of the table."""
-    return f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} |"
 
 
 def measure(home: Home, scratch: Path, study: Study, times: int) -> Iterator[str]:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tracker.study.errors import TrackerError, UsageError
+from tracker.study.plain import parse_json
 from tracker.study.recipe import Name
 from tracker.tracking.artifacts import digest
 from tracker.tracking.transfer.records import MovedFile, Sha256
@@ -97,8 +98,8 @@ class Bundle:
     def read_plain(self, study: str, document: str) -> Any:
         """Read a document without a shape of its own. Raises: TrackerError."""
         try:
-            return json.loads(self._text(study, document))
-        except (ValueError, RecursionError) as error:
+            return parse_json(self._text(study, document))
+        except ValueError as error:
             raise self._damaged(f"studies/{study}/{document}", f"is not JSON: {error}") from error
 
     def read_lines(self, study: str, document: str, kind: type[Record]) -> Iterator[Record]:
@@ -187,7 +188,7 @@ def open_bundle(folder: Path) -> Bundle:
     try:
         if path.stat().st_size > MAX_DOCUMENT:
             raise ValueError(f"larger than {MAX_DOCUMENT >> 20} MiB")
-        plain = json.loads(path.read_bytes())
+        plain = parse_json(path.read_bytes())
         written = plain["format"] if isinstance(plain, dict) else None
         if isinstance(written, int) and written > FORMAT:
             raise UsageError(

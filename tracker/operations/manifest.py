@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tracker.study.errors import TrackerError
+from tracker.study.plain import parse_json
 
 FORMAT = 1
 """Of this manifest; a program refuses one it does not know."""
@@ -131,13 +132,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except OSError as error:
         raise TrackerError(
             f"{folder} is no backup: {MANIFEST} cannot be read: {error.strerror}",
             "name a folder that `tracker backup` made",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise TrackerError(f"{path}: damaged: not JSON", NOT_READABLE) from error
     if not isinstance(document, dict):
         raise TrackerError(f"{path}: damaged: not a mapping", NOT_READABLE)

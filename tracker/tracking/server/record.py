@@ -17,6 +17,7 @@ import psutil
 
 from tracker.study.errors import TrackingError
 from tracker.study.home import Home, replacing
+from tracker.study.plain import parse_json
 from tracker.tracking.server.settings import Settings
 
 LETTING_GO_SECONDS = 3.0
@@ -103,7 +104,7 @@ def read_record(home: Home) -> Record | None:
         TrackingError: the home is another user's, and closed.
     """
     try:
-        fields = json.loads(record_path(home).read_text(encoding="utf-8"))
+        fields = parse_json(record_path(home).read_text(encoding="utf-8"))
         if settings := fields.pop("settings", None):
             settings |= {key: tuple(settings[key]) for key in ("allowed_hosts", "cors_origins")}
             fields["settings"] = Settings(**settings)
