@@ -41,6 +41,8 @@ from tracker.tracking.artifacts import FOLDER_VARIABLE
 from tracker.tracking.reading import read_study
 from tracker.tracking.server import lifecycle
 from tracker.tracking.server.addresses import database_uri
+from tracker.tracking.transfer.histories import histories
+from tracker.tracking.transfer.reading import all_runs
 from tracker.vision.progress import silent
 
 KILLED_AT = """
@@ -156,6 +158,17 @@ def test_everything_arrives_once(half: Half, moved: tuple[Home, str]) -> None:
     """Runs, histories, inputs, models, cells and trials are the same at both places, ids aside, whatever was killed."""
     home, uri = moved
     check_arrived(half, home, uri, local_url(home))
+
+
+def test_histories_are_the_same_by_query_and_by_call(moved: tuple[Home, str]) -> None:
+    """A home's file gives the points that the server in front of it gives, the one that is no number too."""
+    home, uri = moved
+    server, database = MlflowClient(uri), MlflowClient(database_uri(home))
+    experiment = server.get_experiment_by_name(NAME)
+    runs = list(all_runs(server, experiment.experiment_id))
+    by_call = [repr(histories(server, run)) for run in runs]
+    assert by_call == [repr(histories(database, run)) for run in runs]
+    assert "nan" in "".join(by_call) and any(len(run.data.metrics) > 3 for run in runs)
 
 
 def test_files_arrive(half: Half, moved: tuple[Home, str], tmp_path: Path) -> None:

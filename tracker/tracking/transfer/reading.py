@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from tracker.tracking.artifacts import repository
 from tracker.tracking.client import short, shown, talking_to
 from tracker.tracking.delivery import UPLOAD_SECONDS
 from tracker.tracking.reading import PAGE
+from tracker.tracking.transfer.histories import histories
 from tracker.tracking.transfer.records import (
     MovedDataset,
     MovedExperiment,
@@ -30,7 +30,6 @@ from tracker.tracking.transfer.records import (
     MovedVersion,
 )
 
-THREADS = 4
 RUNS_A_QUERY = 100
 
 Record = TypeVar("Record")
@@ -72,14 +71,9 @@ class ExperimentReader:
         Raises:
             TrackingError: MLflow does not answer, or a file cannot be had.
         """
-        with talking_to(self._uri, UPLOAD_SECONDS) as client, ThreadPoolExecutor(max_workers=THREADS) as pool:
+        with talking_to(self._uri, UPLOAD_SECONDS) as client:
             whole = client.get_run(run.info.run_id)
-            names = sorted(whole.data.metrics)
-            points = pool.map(lambda name: client.get_metric_history(whole.info.run_id, name), names)
-            metrics = {
-                name: sorted((point.step, point.timestamp, point.value) for point in found)
-                for name, found in zip(names, points, strict=True)
-            }
+            metrics = histories(client, whole)
             datasets = [
                 MovedDataset(
                     name=each.dataset.name,
