@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "argument may not. Default: `trials.db` in the home folder.",
     "PGPASSWORD": "PostgreSQL's password, for a URL without one; `~/.pgpass` does as well.",
     "MLFLOW_TRACKING_URI": "An MLflow server to log to and read from, instead of the local one.",
+    "TRACKER_UI_URL": "Where people open MLflow's pages, if not at the address that programs use; links are printed "
+    "with it.",
     "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN": "Credentials for that server.",
     "MLFLOW_BACKEND_STORE_URI, MLFLOW_ARTIFACTS_DESTINATION": "Where the server that is started here keeps runs (a "
     "PostgreSQL URL, which may hold a password) and their files (`s3://BUCKET/...`). Default: the home folder.",

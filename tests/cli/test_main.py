@@ -19,7 +19,7 @@ from tracker.cli import main as program
 from tracker.study.errors import DataMissing, PreflightError, StudyError, TrackerError, UsageError
 
 HELPERS = {
-    *("main", "options", "console", "progress", "examples", "values", "browser"),
+    *("main", "options", "console", "progress", "examples", "values", "browser", "durations"),
     *("deciding", "ending", "fetching", "pausing"),
 }
 """Modules of `tracker.cli` that hold no command."""

@@ -100,6 +100,7 @@ def test_the_default_profile(tmp_path: Path) -> None:
         with stage.running(ours["worker"]) as worker:
             assert stage.ends(worker) == 0, (tmp_path / "worker.log").read_text()
         assert "tiny, best_acc" in stage.log
+        assert "the runs: http://127.0.0.1:5000/#/experiments/" in stage.log, "not the server's name among containers"
         run_id = see_the_run(stage)
         stage.see_no_secrets()
         (inner,) = [child for child in children(server) if not child.children()]

@@ -293,7 +293,7 @@ def test_half_backups_go_when_their_folder_is_named(small: SmallHome, tmp_path: 
     assert list(store.iterdir()) == [whole]
 
 
-@pytest.mark.parametrize(("given", "words"), [("30", "no age"), ("30m", "less than 1h"), ("0d", "less than 1h")])
+@pytest.mark.parametrize(("given", "words"), [("30", "not a time"), ("30m", "less than 1h"), ("0d", "less than 1h")])
 def test_an_age_must_be_one(small: SmallHome, given: str, words: str) -> None:
     """Wrong usage has exit code 2 and says what is accepted."""
     done = gc(small.home, "--older-than", given)

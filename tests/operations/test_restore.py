@@ -32,7 +32,7 @@ from tracker.study.errors import TrackerError, UsageError
 from tracker.study.home import Home
 from tracker.tracking.reading import read_runs
 from tracker.tracking.server.addresses import database_uri
-from tracker.tracking.server.record import Record, write_record
+from tracker.tracking.server.record import Record, hold, write_record
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +242,18 @@ def test_a_home_in_use_is_refused(made_backup: Path, tmp_path: Path) -> None:
     write_record(home, Record(own.pid, own.create_time(), 1, "3", True))
     with pytest.raises(UsageError, match=r"server of .* runs"):
         restore(made_backup, home, force=True)
+
+
+def test_a_home_of_a_server_in_another_container_is_refused(made_backup: Path, tmp_path: Path) -> None:
+    """Its pid means nothing here, the kernel's lock on the shared folder does; and nothing once it has ended."""
+    home = Home(tmp_path / "mlruns")
+    descriptor = hold(home, None)
+    assert descriptor is not None
+    (home.root / "in the way").write_text("")
+    with pytest.raises(UsageError, match="in another container"):
+        restore(made_backup, home, force=True)
+    os.close(descriptor)
+    restore(made_backup, home, force=True)
 
 
 def test_a_killed_restore_is_none(made_backup: Path, tmp_path: Path) -> None:

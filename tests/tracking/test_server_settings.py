@@ -12,6 +12,7 @@ from mlflow.server.security_utils import is_allowed_host_header, should_block_co
 from tracker.study.errors import TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.tracking.server import foreground, lifecycle
+from tracker.tracking.server.addresses import UI_VARIABLE, browsed_at
 from tracker.tracking.server.record import record_path
 from tracker.tracking.server.settings import Settings, is_loopback
 from tracker.tracking.server.storage import Storage, split_password, without_password
@@ -151,6 +152,17 @@ def test_the_auth_configuration_holds_no_secret(tmp_path: Path) -> None:
     assert "50%%25%%20home/server/auth.db" in file.read_text()
     for path in (file, home.server / "auth.db"):
         assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_links_name_the_address_that_people_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRACKER_UI_URL where it is set, and never a password."""
+    monkeypatch.delenv(UI_VARIABLE, raising=False)
+    assert browsed_at("http://me:hidden@mlflow:5000") == "http://mlflow:5000"
+    monkeypatch.setenv(UI_VARIABLE, "https://me:hidden@runs.example/mlflow/")
+    assert browsed_at("http://mlflow:5000") == "https://runs.example/mlflow/"
+    monkeypatch.setenv(UI_VARIABLE, "runs.example")
+    with pytest.raises(UsageError, match=r"TRACKER_UI_URL=runs\.example is not an address"):
+        browsed_at("http://mlflow:5000")
 
 
 @pytest.mark.parametrize("uri", ["mysql://u:word@h/d", "sqlite:////elsewhere.db", "postgres://u:word@h/d"])

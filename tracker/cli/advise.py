@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from tracker.cli.console import echo_painted, print_json, stderr_console, wide_console
+from tracker.cli.durations import Duration
 from tracker.cli.examples import examples
 from tracker.cli.options import device_option, home_option, weights_dir_option
 from tracker.cli.progress import shown
@@ -22,24 +22,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tracker.advise.advising import Advice
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
-LONGEST = 30 * 24 * 3600
-
-
-class _Duration(click.ParamType["float"]):
-    """Seconds, told as `90s`, `10m`, `2h` or `1h30m`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", str(value))
-        seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-        if "".join(number + unit for number, unit in parts) != value or not 1 <= seconds <= LONGEST:
-            self.fail(f"{value!r} is not a time from 1s to 720h, as in 90s, 10m, 2h or 1h30m", param, ctx)
-        return seconds
 
 
 @click.command(
@@ -72,7 +54,7 @@ class _Duration(click.ParamType["float"]):
 )
 @click.option(
     "--budget",
-    type=_Duration(),
+    type=Duration(most="30d"),
     default="10m",
     show_default=True,
     metavar="TIME",

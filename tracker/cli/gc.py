@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracker.cli.console import print_json, print_table
+from tracker.cli.durations import Duration
 from tracker.cli.examples import examples
 from tracker.cli.options import home_option, storage_option
 
 if TYPE_CHECKING:
     from tracker.operations.collecting import Garbage, Removed
-
-SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-
-
-class AgeType(click.ParamType["float"]):
-    """A time like 30d, 12h; an hour at least, since nothing younger is ever removed."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d{1,5})([mhdw])", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no age: give 30d, 2w or 12h", param, ctx)
-        seconds = float(int(match[1]) * SECONDS[match[2]])
-        if seconds < SECONDS["h"]:
-            self.fail(f"{value!r} is less than 1h, and nothing younger is ever removed", param, ctx)
-        return seconds
 
 
 @click.command(
@@ -46,7 +27,7 @@ class AgeType(click.ParamType["float"]):
 @click.option("--delete", is_flag=True, help="Delete what is shown.")
 @click.option(
     "--older-than",
-    type=AgeType(),
+    type=Duration(least="1h"),
     default="30d",
     show_default=True,
     metavar="AGE",

@@ -27,9 +27,8 @@ def ui(no_open: bool, home: str | None) -> None:
     from tracker.cli.browser import open_in_browser
     from tracker.study.errors import TrackingError
     from tracker.study.home import Home
-    from tracker.tracking.client import shown
     from tracker.tracking.reading import newest_study
-    from tracker.tracking.server.addresses import URI_VARIABLE, bulk_reading_uri, reading_uri
+    from tracker.tracking.server.addresses import URI_VARIABLE, browsed_at, bulk_reading_uri, reading_uri
     from tracker.tracking.server.lifecycle import start
     from tracker.tracking.view import experiment_url
 
@@ -44,7 +43,7 @@ def ui(no_open: bool, home: str | None) -> None:
         if server is None:
             raise
         study = None  # a team's server on PostgreSQL, and no password here: the browser will ask
-    address = experiment_url(shown(uri), study.experiment_id) if study else shown(uri)
+    address = experiment_url(browsed_at(uri), study.experiment_id) if study else browsed_at(uri)
     click.echo(address)
     if server is not None:
         if server.team:

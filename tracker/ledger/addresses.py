@@ -33,7 +33,7 @@ def sqlite_file(url: str) -> Path | None:
     Raises:
         LedgerError: no database URL.
     """
-    parsed = _parsed(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database)).absolute()
@@ -48,7 +48,7 @@ def libpq_environment(url: str) -> dict[str, str] | None:
     Raises:
         LedgerError: no database URL.
     """
-    parsed = _parsed(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() != "postgresql":
         return None
     given = {
@@ -62,16 +62,27 @@ def libpq_environment(url: str) -> dict[str, str] | None:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def public_name(url: str) -> str:
-    """Return a URL fit for messages: without its password."""
-    parsed = _parsed(url)
+def public_name(url: str | URL) -> str:
+    """Return a URL fit for messages: without its password.
+
+    Raises:
+        LedgerError: no database URL.
+    """
+    parsed = parse_url(url) if isinstance(url, str) else url
     query = {key: value for key, value in parsed.query.items() if "password" not in key}
     return parsed.set(query=query).render_as_string(hide_password=True)
 
 
-def _parsed(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """Take a database URL apart.
+
+    Raises:
+        LedgerError: it is none.
+    """
     try:
         return make_url(url)
     except (ArgumentError, ValueError) as error:
         shown = re.sub(r".*@", "***@", url)
-        raise LedgerError(f"{shown!r} is not a database URL", "as in postgresql+psycopg://HOST/DB") from error
+        raise LedgerError(
+            f"{shown!r} is not a database URL", "as in sqlite:////path/trials.db or postgresql+psycopg://HOST/DB"
+        ) from error

@@ -7,7 +7,6 @@ that is stopped while it holds locks there loses them after a while (`_patience`
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from tracker.ledger.addresses import parse_url, public_name
 from tracker.study.errors import LedgerError
 
 LOCK_SECONDS = 30.0
@@ -50,11 +50,7 @@ class Database:
     def __init__(self, url: str, lock_seconds: float = LOCK_SECONDS) -> None:
         self.url = url
         self._lock_seconds = lock_seconds
-        try:
-            self._url = make_url(url)
-        except (ArgumentError, ValueError) as error:
-            shown = re.sub(r".*@", "***@", url)
-            raise LedgerError(f"{shown!r} is not a database URL", "as in sqlite:////path/trials.db") from error
+        self._url = parse_url(url)
         self.dialect = self._url.get_backend_name()
         if self.dialect not in ("sqlite", "postgresql"):
             raise LedgerError(f"{self}: {self.dialect} is not supported", "use sqlite or postgresql+psycopg")
@@ -76,8 +72,7 @@ class Database:
 
     def __str__(self) -> str:
         """Name the database in messages, without its password."""
-        public = {key: value for key, value in self._url.query.items() if "password" not in key}
-        return str(self.path or self._url.set(query=public).render_as_string(hide_password=True))
+        return str(self.path or public_name(self._url))
 
     def connect_args(self) -> dict[str, Any]:
         """Return what the driver is opened with."""

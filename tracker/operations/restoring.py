@@ -24,6 +24,7 @@ from tracker.study.wording import counted
 from tracker.tracking.journal import held_journals
 from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.server.lifecycle import status as server_status
+from tracker.tracking.server.record import is_held
 
 SPARE_BYTES = 64 << 20
 LISTED = 5
@@ -100,6 +101,10 @@ def _restore(
 ) -> Restored:
     if server_status(home).running:
         raise UsageError(f"the MLflow server of {home.root} runs", "tracker server stop")
+    if is_held(home):
+        raise UsageError(
+            f"the MLflow server of {home.root} runs in another container or on another machine", "stop it there first"
+        )
     if held_journals(home):
         raise UsageError(f"workers are at work in {home.root}", "tracker sweep --study NAME --pause, for each study")
     there = in_the_way(home)

@@ -22,6 +22,7 @@ from tracker.tracking.events import Status, now
 from tracker.tracking.prepared_views import prepared_views
 from tracker.tracking.records import RunRecord
 from tracker.tracking.run import NOTE, TrackedRun, open_run
+from tracker.tracking.server.addresses import browsed_at
 from tracker.tracking.tags import MAX_TAG
 from tracker.tracking.view import cell_tags, describe_begin, describe_state, describe_study, experiment_url
 
@@ -67,9 +68,9 @@ class StudyTracking:
 
     @property
     def url(self) -> str:
-        """The address of the study's table of runs, after `open`; fit for messages, so without a password."""
+        """The address of the study's table of runs, after `open`, for people and so without a password."""
         assert self.place is not None, "open() first"
-        return experiment_url(shown(self.uri), self.place.experiment_id)
+        return experiment_url(browsed_at(self.uri), self.place.experiment_id)
 
     def open(self) -> StudyPlace:
         """Make or find the experiment and the study's run, describe both, and mark the run RUNNING.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tracker.study.errors import TrackingError
+from tracker.study.errors import TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.study.printing import shown
 from tracker.tracking.server.health import answers
@@ -14,6 +14,7 @@ from tracker.tracking.server.storage import database_uri as database_uri
 from tracker.tracking.server.upgrading import bring_up_to_date
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+UI_VARIABLE = "TRACKER_UI_URL"
 
 
 def reading_uri(home: Home) -> str:
@@ -67,6 +68,20 @@ def _existing_database(home: Home) -> str:
         # MLflow would try for minutes to open it
         raise TrackingError(f"{home.tracking_db} is not a SQLite database", "move it away, or choose another --home")
     raise TrackingError(f"nothing has been run here yet: no {home.tracking_db}", "tracker sweep --study quickstart")
+
+
+def browsed_at(uri: str) -> str:
+    """Return where people open MLflow's pages: TRACKER_UI_URL, else where programs reach it; without a password.
+
+    The two differ where a server has a name of its own for the containers beside it, or a proxy before it.
+
+    Raises:
+        UsageError: TRACKER_UI_URL is no address of a page.
+    """
+    given = os.environ.get(UI_VARIABLE)
+    if given and not given.startswith(("http://", "https://")):
+        raise UsageError(f"{UI_VARIABLE}={shown(given)} is not an address", "accepted: http://HOST:PORT, or unset it")
+    return shown(given or uri)
 
 
 def store_name(home: Home, uri: str) -> str:

@@ -20,6 +20,7 @@ from tracker.study.home import Home, replacing
 from tracker.study.plain import parse_json
 from tracker.tracking.server.settings import Settings
 
+LOCK = "running.lock"
 LETTING_GO_SECONDS = 3.0
 """A process counts as dead when its first thread is; the others keep its files open for a moment."""
 
@@ -140,7 +141,7 @@ def hold(home: Home, record: Record | None) -> int | None:
     Raises:
         TrackingError: there is such a server.
     """
-    descriptor = os.open(home.make(home.server) / "running.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(home.make(home.server) / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + LETTING_GO_SECONDS
     try:
         while not _lock(descriptor):
@@ -157,6 +158,20 @@ def hold(home: Home, record: Record | None) -> int | None:
             "use it: MLFLOW_TRACKING_URI=http://THAT-MACHINE:PORT; or stop it there",
         ) from error
     return descriptor
+
+
+def is_held(home: Home) -> bool:
+    """Say whether a server of the home runs, here or in a container that shares its folder; needs no right to write."""
+    try:
+        descriptor = os.open(home.server / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _lock(descriptor)
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:
