@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tracker.cli.console import echo_painted, painted
@@ -16,6 +18,7 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem"
     epilog=examples(
         ("this machine", "tracker doctor"),
         ("and what a study needs: is everything here?", "tracker doctor --study norm-test"),
+        ("and the backups: is there a new one, and is it whole?", "tracker doctor --backups /mnt/backups"),
         ("for a program, or a health check", "tracker doctor --device cpu --format json"),
     ),
 )
@@ -23,6 +26,12 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem"
 @device_option
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+)
+@click.option(
+    "--backups",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="DIR",
+    help="Also the newest backup in DIR: its age, and every byte of it.",
 )
 @storage_option
 @home_option
@@ -32,6 +41,7 @@ def doctor(
     study_name: str | None,
     device: str | None,
     form: str,
+    backups: Path | None,
     storage: str | None,
     home: str | None,
 ) -> None:
@@ -45,7 +55,7 @@ def doctor(
     from dataclasses import asdict
     from itertools import chain
 
-    from tracker.operations.upkeep import upkeep
+    from tracker.operations import upkeep
     from tracker.study.home import Home
     from tracker.study.load import load_study
     from tracker.study.printing import harmless
@@ -56,7 +66,8 @@ def doctor(
     findings = []
     place = Home.find(home)
     sweeping = check_up(place, device or (study.device if study else "auto"), study, storage)
-    keeping = (Finding(*remark) for remark in upkeep(place, storage))
+    kept = upkeep.backups(place, backups) if backups else ()
+    keeping = (Finding(*remark) for remark in chain(upkeep.upkeep(place, storage), kept))
     for finding in chain(sweeping, keeping):
         findings.append(finding)
         if form == "table":

@@ -86,7 +86,7 @@ def back_up(
         for leftover in abandoned(folder):
             say(f"{leftover.name}: left by a backup that was killed; removed")
             remove_tree(leftover)
-        before = [each for each in backups_in(folder) if _is_of(each[1], home)]
+        before = [each for each in backups_in(folder) if each[1].is_of(home)]
         earlier = Earlier.of(*before[-1]) if before else None
         _check_room(folder, parts.bytes_to_copy(earlier))
         made, manifest, writer = _make(home, folder, parts, earlier, say)
@@ -141,10 +141,6 @@ def _check_room(folder: Path, needed: int) -> None:
             f"{folder}: {needed / 1e6:,.0f} MB to copy, {free / 1e6:,.0f} MB free",
             "free some space, remove old backups with --keep N, or name another disk",
         )
-
-
-def _is_of(manifest: Manifest, home: Home) -> bool:
-    return (manifest.host, manifest.home) == (socket.gethostname(), str(home.root))
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tracker.study.errors import TrackerError
+from tracker.study.home import Home
 from tracker.study.plain import parse_json
 
 FORMAT = 1
@@ -110,6 +112,10 @@ class Manifest(_Part):
     def bytes(self) -> int:
         """Of all files together."""
         return sum(entry.size for entry in self.files)
+
+    def is_of(self, home: Home) -> bool:
+        """Say whether it is of a home: this machine's, at this path."""
+        return (self.host, self.home) == (socket.gethostname(), str(home.root))
 
     def database(self, role: Role) -> StoredDatabase | None:
         """Return the database of a role, the one used last where there are two; None where there is none."""
