@@ -100,6 +100,8 @@ INSTEAD = (
     Instead("*", r"--until-decided(?!.*--max-seeds)", "--until-decided --max-seeds 3"),
     # The lines before it are three ways on, of which the last left another recipe.
     Instead("studies.md", r"--until-decided", "--until-decided --replace"),
+    # Paused by the list of commands before it.
+    Instead("README.md", r"(tracker sweep --study norm-test) +# needs CUDA", r"\1 --resume  # needs CUDA"),
     Instead("*", r"--max-idle \d+", "--max-idle 2"),
     Instead("*", r"(tracker worker (?!.*--max-idle|.*--burst)[^#]*?)(\s*#|$)", r"\1 --max-idle 2\2"),
     Instead(
