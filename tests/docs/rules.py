@@ -119,6 +119,7 @@ INSTEAD = (
     ),
     Instead("*", r"--set \"?'?datasets\.\*\.path=[^\s'\"]+['\"]?", "--set datasets.*.path=photos"),
     Instead("*", r"datasets\.flowers\.path=\S+", "datasets.flowers.path=photos"),
+    Instead("*", r"--run-id RUN_ID", "--run-id {run}"),
     Instead("*", r"--study NAME", "--study quickstart"),
     Instead("*", r"-o (model|winner|served)\b(?!.*--overwrite)", r"-o \1 --overwrite"),
     Instead("*", r"postgresql\+psycopg://\S+/trials", "{trials}"),
@@ -155,7 +156,7 @@ PROLOGUE = {
     "operations.md": ["sweep quickstart", "enroll norm-test"],
     "operations-moving.md": ["enroll norm-test"],
     "server.md": ["sweep quickstart"],
-    "browsing.md": ["sweep quickstart"],
+    "browsing.md": ["sweep quickstart", "address"],
 }
 """What has been done when a page begins."""
 

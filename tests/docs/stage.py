@@ -47,12 +47,15 @@ class Stage:
         self.values = {"mlflow_port": str(free_port()), "serve_port": str(free_port())}
 
     def prepare(self, step: str) -> None:
-        """Do what a page takes for done: `sweep STUDY`, `enroll STUDY`, `postgresql`, `mlflow`."""
+        """Do what a page takes for done: `sweep STUDY`, `enroll STUDY`, `postgresql`, `mlflow`, `address`."""
         what, _, study = step.partition(" ")
         if what == "sweep":
             self.shell(f"tracker sweep --study {study}")
         elif what == "enroll":
             self.shell(f"tracker sweep --study {study} --enroll-only")
+        elif what == "address":
+            address = self.shell("tracker ui --no-open").partition("/#")[0]
+            self._environment["MLFLOW_TRACKING_URI"] = address
         elif what == "postgresql":
             self.values["trials"] = self._database()
         elif what == "mlflow":
@@ -63,8 +66,8 @@ class Stage:
     def run(self, command: Command) -> str:
         """Run a command as the rules say; return what was run."""
         line = command.text
-        if "--cell" in line and "cell" not in self.values:
-            self.values["cell"] = self._some_cell(line)
+        if ("--cell" in line or "RUN_ID" in line) and "cell" not in self.values:
+            self.values |= self._some_cell(line)
         line = instead(command.page, line, self.values)
         if any(re.search(pattern, line) for pattern in BACKGROUND):
             self._start(line)
@@ -96,12 +99,13 @@ class Stage:
             kept.unlink()
         return done.stdout
 
-    def _some_cell(self, line: str) -> str:
-        """Return the id of a cell of the study that a line names."""
+    def _some_cell(self, line: str) -> dict[str, str]:
+        """Return the id of a cell of the study that a line names, and that of its run."""
         named = re.search(r"--study (\S+)", line)
         study = named[1] if named else "quickstart"
         document = json.loads(self.shell(f"tracker status --study {study} --format json"))
-        return str(document["cells"][0]["cell_id"])
+        cell = document["cells"][0]
+        return {"cell": str(cell["cell_id"]), "run": str(cell["run_id"])}
 
     def _start(self, line: str) -> None:
         """Start a server and wait until it listens."""
