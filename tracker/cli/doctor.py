@@ -18,7 +18,7 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem"
     epilog=examples(
         ("this machine", "tracker doctor"),
         ("and what a study needs: is everything here?", "tracker doctor --study norm-test"),
-        ("and the backups: is there a new one, and is it whole?", "tracker doctor --backups /mnt/backups"),
+        ("and the backups: is there a new one, and is it whole?", "tracker doctor --backups /backups"),
         ("for a program, or a health check", "tracker doctor --device cpu --format json"),
     ),
 )
