@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side: each keeps to its core
@@ -17,6 +18,14 @@ from tracker.study.home import Home
 # Properties are tried on the same examples on every machine, however slow it is.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled code in a folder of these tests, one for all of their processes, never in the user's."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="tracker-tests-")
+        os.environ["TRACKER_CACHE_DIR"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture

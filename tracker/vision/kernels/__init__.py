@@ -1,0 +1,1 @@
+"""From stored bytes to the network's input in one pass: gathered, padded, cropped, flipped and normalized."""
