@@ -51,6 +51,9 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE, RAY_AUTH_TOKEN": "How that cluster is entered: `token` or `disabled`, and the token.",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "Set by the program for a Ray that it starts itself, which then keeps to the "
     "loopback address; a value of yours is not looked at.",
+    "TRACKER_CACHE_DIR, XDG_CACHE_HOME": "Where code compiled for this machine is kept, for this user alone. Default: "
+    "`~/.cache/norm-tracker`.",
+    "CC": "The C compiler that makes the input pipeline; otherwise `cc`, `gcc` or `clang`, and none is needed.",
     "OMP_NUM_THREADS": "The most CPU threads a worker uses; otherwise workers share the cores out.",
     "TORCH_HOME": "Where torch hub's cache lies, in which torchvision's weights are looked for too.",
     "DISPLAY, WAYLAND_DISPLAY": "On Linux, `tracker ui` opens a browser only where one of them is set.",

@@ -90,6 +90,9 @@ INSTEAD = (
     Instead("*", r"(data (?:stats|fetch|verify)) cifar10", r"\1 digits"),
     Instead("*", r"--where model=resnet18 ", ""),
     Instead("*", r"--cell [0-9a-f]{12}|--cell ID", "--cell {cell}"),
+    Instead(
+        "*", r"tracker bench\b[^#>]*", "tracker bench --models squeezenet1_1 --batch-size 4 --batches 1 --times 1 "
+    ),
     Instead("*", r"--limit-train \d+", "--limit-train 40"),
     Instead("*", r"--limit-test \d+", "--limit-test 40"),
     Instead("*", r"epochs=20,30|epochs=4,8", "epochs=1,2"),

@@ -65,7 +65,7 @@ def undisturbed(folder: Path) -> Attempt:
     """An attempt at a cell that nothing happens to."""
     guard = DiskGuard(folder, 0, stop=lambda: False, tell=lambda reason: None)
     return Attempt(
-        number=1, last_epoch=None, micro_batches=1, keep="both",
+        number=1, last_epoch=None, micro_batches=1, accelerate="auto", keep="both",
         keeping=Keeping(folder, lambda: None, guard, None, 600, say=lambda text: None),
         stop=lambda: False, durable=lambda epoch: None,
         on_resume=lambda done, origin: None, on_epoch=lambda result: None,

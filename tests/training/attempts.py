@@ -13,6 +13,7 @@ from tests.training.conftest import stripes
 from tracker.study import faults
 from tracker.study.errors import Stopped
 from tracker.study.recipe import Recipe
+from tracker.training.execution import PLAIN, Execution, prepare
 from tracker.training.splits import trial_data
 from tracker.training.state import TrialState
 from tracker.training.store import StateStore
@@ -57,15 +58,22 @@ def asked_at(question: int, error: type[Exception] | None = None) -> Callable[[]
 
 
 def attempt(
-    recipe: Recipe, images: ImageSet, folder: Path, stop: Callable[[], bool] = lambda: False
+    recipe: Recipe,
+    images: ImageSet,
+    folder: Path,
+    stop: Callable[[], bool] = lambda: False,
+    execution: Execution = PLAIN,
 ) -> tuple[TrialState, Classifier]:
     """Go on from what the folder has, durable after each epoch and when stopped."""
-    classifier = build_classifier(recipe, images, random_source(recipe.model))
-    optimizer = build_optimizer(recipe, classifier)
+    classifier = prepare(build_classifier(recipe, images, random_source(recipe.model)), CPU, execution)
+    optimizer = build_optimizer(recipe, classifier, execution)
     store = StateStore(folder, {"model": recipe.model})
     state = store.load(classifier, optimizer).state or TrialState()
     epochs = run_epochs(
-        recipe, classifier, trial_data(recipe, images, CPU), CPU, stop, optimizer=optimizer, position=state.position
+        *(recipe, classifier, trial_data(recipe, images, CPU), CPU, stop),
+        optimizer=optimizer,
+        position=state.position,
+        execution=execution,
     )
     try:
         for result in epochs:
@@ -83,10 +91,12 @@ def attempt_with_fault(fault: str, recipe: Recipe, images: ImageSet, folder: Pat
     attempt(recipe, images, folder)
 
 
-def undisturbed(recipe: Recipe, images: ImageSet) -> tuple[TrialState, Classifier]:
+def undisturbed(recipe: Recipe, images: ImageSet, execution: Execution = PLAIN) -> tuple[TrialState, Classifier]:
     """Train from start to end with nothing written."""
     classifier, state = build_classifier(recipe, images, random_source(recipe.model)), TrialState()
-    for result in run_epochs(recipe, classifier, trial_data(recipe, images, CPU), CPU, position=state.position):
+    data = trial_data(recipe, images, CPU)
+    prepare(classifier, CPU, execution)
+    for result in run_epochs(recipe, classifier, data, CPU, position=state.position, execution=execution):
         state.add(result, classifier, moment_ms=result.epoch)
     return state, classifier
 

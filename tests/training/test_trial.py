@@ -174,7 +174,9 @@ def test_the_short_last_batch_is_kept(image_set: ImageSet, recipe: Recipe) -> No
     """Every training image counts: 72 images in batches of 32 are 3 steps, the last of 8."""
     classifier = build_classifier(recipe, image_set, random_source("resnet18"))
     sizes: list[int] = []
-    classifier.register_forward_hook(lambda module, args, out: sizes.append(len(out)) if module.training else None)
+    classifier.network.register_forward_hook(
+        lambda module, args, out: sizes.append(len(out)) if module.training else None
+    )
     next(run_epochs(recipe, classifier, trial_data(recipe, image_set, CPU), CPU))
     assert sizes == [32, 32, 8]
 

@@ -17,6 +17,7 @@ from tracker.study.home import Home
 from tracker.study.recipe import Recipe
 from tracker.sweep.executors.placement import threads_of
 from tracker.sweep.sizes import GENERATIONS, finished_bytes, running_bytes
+from tracker.training.execution import prepare, usual_execution
 from tracker.training.splits import TrialData, to_device
 from tracker.training.trial import build_classifier, run_epochs
 from tracker.vision.images import ImageSet, Split
@@ -71,7 +72,9 @@ def measure_pace(recipe: Recipe, images: ImageSet, channels: int, home: Home, de
     torch.set_num_threads(threads_of(1))  # as many as a worker has
     try:
         classifier = build_classifier(timed, images, Source("random", recipe.model, channels, None, None, "random"))
-        for result in run_epochs(timed, classifier.to(device), data, device):
+        execution = usual_execution(device)
+        prepare(classifier, device, execution)
+        for result in run_epochs(timed, classifier, data, device, execution=execution):
             seconds = result.metrics["epoch_seconds"]
             training = len(train) / result.metrics["images_per_second"]
             if seconds > LONG_SECONDS:

@@ -9,6 +9,7 @@ import click
 from tracker import __version__
 from tracker.cli.advise import advise
 from tracker.cli.backup import backup
+from tracker.cli.bench import bench
 from tracker.cli.cancel import cancel
 from tracker.cli.compare import compare
 from tracker.cli.completion import completion
@@ -59,7 +60,7 @@ def cli() -> None:
 
 STUDIES = (sweep, compare, report, status, retry, cancel, worker)
 USE = (advise, export, predict)
-PLACE = (ui, dashboard, server, data, pretrain, doctor, completion)
+PLACE = (ui, dashboard, server, data, pretrain, doctor, bench, completion)
 OPERATIONS: tuple[click.Command, ...] = (backup, restore, gc, export_runs, import_runs)
 
 SECTIONS = {"Studies": STUDIES, "Images and networks": USE, "This machine": PLACE, "Operations": OPERATIONS}

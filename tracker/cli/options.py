@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from tracker.cli.values import devices, normalizations, settings, study_files, swept_studies
+from tracker.cli.values import accelerations, devices, normalizations, settings, study_files, swept_studies
 
 if TYPE_CHECKING:
     from tracker.sweep.workers.config import CellSettings
@@ -146,6 +146,14 @@ CELL_OPTIONS = (
         help="Checkpoints that a finished cell leaves.",
     ),
     click.option(
+        "--accelerate",
+        default="auto",
+        show_default=True,
+        metavar="auto|plain|NAMES",
+        shell_complete=accelerations,
+        help="What training is sped up with; see docs/performance.md.",
+    ),
+    click.option(
         "--min-free",
         type=click.IntRange(0),
         default=512,
@@ -194,18 +202,22 @@ def cell_settings(
     retry_wait: float,
     retry_exceptions: bool,
     keep: Any,
+    accelerate: str,
     min_free: int,
     share_every: float,
     lease: float,
 ) -> CellSettings:
     """Return what `cell_options` were given."""
+    from tracker.study.accelerations import parse_accelerations
     from tracker.study.failures import RetryPolicy
     from tracker.sweep.workers.config import CellSettings
 
+    parse_accelerations(accelerate)
     return CellSettings(
         lease_seconds=lease,
         policy=RetryPolicy(max_attempts, retry_wait, retry_exceptions=retry_exceptions),
         keep=keep,
+        accelerate=accelerate,
         min_free_bytes=min_free * 1_000_000,
         share_seconds=share_every,
     )

@@ -105,6 +105,16 @@ def devices(context: click.Context, typed: str) -> Iterable[str]:
 
 
 @_offering
+def accelerations(context: click.Context, typed: str) -> Iterable[str]:
+    """auto, plain, and each acceleration after those that are typed already."""
+    from tracker.study.accelerations import ACCELERATIONS
+
+    before, comma, _ = typed.rpartition(",")
+    used = before.split(",")
+    return ["auto", "plain"] * (not comma) + [f"{before}{comma}{name}" for name in ACCELERATIONS if name not in used]
+
+
+@_offering
 def worker_counts(context: click.Context, typed: str) -> Iterable[str]:
     """auto."""
     return ["auto"]

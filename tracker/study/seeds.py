@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-Purpose = Literal["head", "backbone", "order", "crop", "flip", "dropout", "validation", "limit", "split"]
+Purpose = Literal["head", "backbone", "order", "crop", "flip", "dropout", "validation", "limit", "split", "bench"]
 
 
 def derive_seed(seed: int, purpose: Purpose, epoch: int = 0) -> int:

@@ -18,7 +18,9 @@ from tracker.study.home import Home
 from tracker.study.study import Cell
 from tracker.sweep.sizes import sweep_bytes
 from tracker.sweep.workers.cell import Keep
+from tracker.training.execution import prepare, usual_execution
 from tracker.training.splits import split_sizes
+from tracker.training.trial import build_optimizer
 from tracker.vision.datasets import DatasetState, describe
 from tracker.vision.models import Classifier, build_network
 from tracker.vision.normalizations import MinMax
@@ -104,13 +106,13 @@ def _seconds_per_image(cell: Cell, shape: tuple[int, int, int], classes: int, de
     """Time three training steps after a warm-up; return the median, divided by the batch."""
     recipe, channels = cell.recipe, shape[0]
     network, head = build_network(recipe.model, channels=channels, classes=classes, seed=0)
-    classifier = Classifier(MinMax(), network, head, channels).to(device)
+    classifier = prepare(Classifier(MinMax(), network, head, channels), device, usual_execution(device))
     classifier.set_trainable(recipe.tune)
     classifier.train_mode(recipe.tune)
     count = min(PROBE_BATCH[device.type], recipe.batch_size)
     images = torch.zeros(count, *shape, dtype=torch.uint8, device=device)
     labels = torch.zeros(count, dtype=torch.int64, device=device)
-    optimizer = torch.optim.Adam(list(classifier.trainable()))
+    optimizer = build_optimizer(recipe, classifier, usual_execution(device))
     times = []
     for _ in range(4):
         started = time.perf_counter()

@@ -13,6 +13,8 @@ from filelock import FileLock
 from tracker.study.home import Home
 from tracker.study.recipe import DatasetSpec, Recipe
 from tracker.study.study import Cell
+from tracker.training.execution import prepare, usual_execution
+from tracker.training.selfcheck import verified, with_usable_input
 from tracker.training.splits import trial_data
 from tracker.training.trial import EpochResult, build_classifier, run_epochs, target_statistics
 from tracker.vision.checkpoint import CheckpointFacts, save_checkpoint
@@ -106,9 +108,14 @@ def pretrain(job: SourceJob, home: Home, device: torch.device, on_epoch: Callabl
     """
     started = time.monotonic()
     images = open_shifted(job.recipe, job.dataset, home)
-    classifier = build_classifier(job.recipe, images, random_source(job.recipe.model)).to(device)
+    data = trial_data(job.recipe, images, device)
+    classifier = build_classifier(job.recipe, images, random_source(job.recipe.model))
+    usual = usual_execution(device)
+    usual = with_usable_input(job.recipe, classifier, data.train, usual, lambda _: None)
+    execution = verified(job.recipe, classifier, data.train, device, usual)
+    prepare(classifier, device, execution)
     history = []
-    for result in run_epochs(job.recipe, classifier, trial_data(job.recipe, images, device), device):
+    for result in run_epochs(job.recipe, classifier, data, device, execution=execution):
         history.append(result.metrics)
         on_epoch(result)
     facts = checkpoint_facts(

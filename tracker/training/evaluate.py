@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tracker.training.input import build_input
 from tracker.training.splits import DeviceSplit
+from tracker.vision.kernels.pipeline import InputPipeline
 from tracker.vision.models import Classifier
 
 EVALUATION_BATCH = 500
@@ -30,14 +32,24 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(classifier: Classifier, split: DeviceSplit, batch_size: int = EVALUATION_BATCH) -> Evaluation:
-    """Judge every image of a split once, unaugmented, the short last batch included."""
+def evaluate(
+    classifier: Classifier,
+    split: DeviceSplit,
+    batch_size: int = EVALUATION_BATCH,
+    pipeline: InputPipeline | None = None,
+) -> Evaluation:
+    """Judge every image of a split once, unaugmented, the short last batch included.
+
+    Args:
+        pipeline: of the network's input; by default the plain one.
+    """
+    pipeline = pipeline or build_input(classifier, 0, split.images)
     classifier.eval()
     loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
     predictions = []
     for first in range(0, len(split), batch_size):
         place = slice(first, first + batch_size)
-        logits = classifier(split.images[place])  # (B, K)
+        logits = classifier.network(pipeline(split.images[place]))  # (B, K)
         loss += F.cross_entropy(logits, split.labels[place], reduction="sum")
         predictions.append(logits.argmax(dim=1))
     predicted = torch.cat(predictions)

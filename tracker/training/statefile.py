@@ -257,12 +257,25 @@ def restore(decoded: Decoded, classifier: Classifier, optimizer: Optimizer) -> N
     optimizer_before = optimizer.state_dict()
     try:
         optimizer.load_state_dict({"state": decoded.optimizer, "param_groups": optimizer_before["param_groups"]})
+        _lay_out(optimizer)
         classifier.load_state_dict(weights, strict=False)
     except BaseException:
         optimizer.load_state_dict(optimizer_before)
         for name, tensor in changing(classifier).items():
             tensor.copy_(weights_before[name])
         raise
+
+
+def _lay_out(optimizer: Optimizer) -> None:
+    """Let what is kept of each parameter lie in memory as the parameter does.
+
+    A file knows no memory format, and torch's fused optimizers take the formats to be equal without a look: with
+    others they compute something else, silently.
+    """
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _copy(tensor: Tensor, buffer: Tensor | None) -> Tensor:

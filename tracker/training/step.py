@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tracker.training.splits import DeviceSplit
-from tracker.vision.augmentation import EpochPlan, gather_batch
+from tracker.vision.augmentation import EpochPlan
+from tracker.vision.kernels.pipeline import InputPipeline
 from tracker.vision.models import Classifier
 
 
@@ -20,7 +21,7 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     split: DeviceSplit,
     batch: EpochPlan,
-    crop_padding: int,
+    pipeline: InputPipeline,
     micro_batches: int,
     loss_sum: Tensor,
     correct: Tensor,
@@ -35,9 +36,8 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     for first, size in parts(len(batch), micro_batches):
         part = batch.batch(first, size)
-        images = gather_batch(split.images, part, crop_padding)  # (B, C, H, W)
         labels = split.labels[part.order]  # (B,)
-        logits = classifier(images)  # (B, K)
+        logits = classifier.network(pipeline(split.images, part))  # (B, K)
         loss = F.cross_entropy(logits, labels)
         # The gradients of the parts add up to that of the whole batch's mean.
         share = loss if size == len(batch) else loss * (size / len(batch))

@@ -15,6 +15,8 @@ from tracker.study.faults import reach
 from tracker.study.recipe import Recipe
 from tracker.study.shifts import AS_IS
 from tracker.training.evaluate import evaluate
+from tracker.training.execution import FUSED_OPTIMIZER, PLAIN, Execution
+from tracker.training.input import build_input
 from tracker.training.position import Position
 from tracker.training.selection import Selection
 from tracker.training.splits import TrialData
@@ -101,16 +103,19 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
 
 
-def build_optimizer(recipe: Recipe, classifier: Classifier) -> torch.optim.Optimizer:
-    """Build torch's optimizer over the parameters that learn."""
+def build_optimizer(recipe: Recipe, classifier: Classifier, execution: Execution = PLAIN) -> torch.optim.Optimizer:
+    """Build torch's optimizer over the parameters that learn, of a classifier that is on its device."""
     parameters = list(classifier.trainable())
+    fused = True if FUSED_OPTIMIZER in execution else None  # None lets torch choose, as it does by default
     match recipe.optimizer:
         case "adam":
-            return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+            return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
         case "sgd":
-            return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+            return torch.optim.SGD(
+                parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=fused
+            )
 
 
 def run_epochs(
@@ -123,6 +128,7 @@ def run_epochs(
     optimizer: torch.optim.Optimizer | None = None,
     position: Position | None = None,
     micro_batches: int = 1,
+    execution: Execution = PLAIN,
 ) -> Iterator[EpochResult]:
     """Train for the recipe's epochs, yielding each one's result.
 
@@ -141,12 +147,14 @@ def run_epochs(
             gradients are added up, so with a frozen backbone results are the same up to rounding.
             Otherwise they are not: BatchNorm takes its statistics from the parts, and dropout
             draws for them.
+        execution: that the classifier was prepared for, and the optimizer built.
 
     Raises:
         NotFinite: the training loss.
         Stopped: `stop` said so.
     """
-    optimizer = build_optimizer(recipe, classifier) if optimizer is None else optimizer
+    optimizer = build_optimizer(recipe, classifier, execution) if optimizer is None else optimizer
+    pipeline = build_input(classifier, recipe.crop_padding, data.train.images, execution)
     position = Position() if position is None else position
     count = len(data.train)
     for epoch in range(position.epoch, recipe.epochs):
@@ -177,7 +185,7 @@ def run_epochs(
                     optimizer,
                     data.train,
                     plan.batch(first, recipe.batch_size),
-                    recipe.crop_padding,
+                    pipeline,
                     micro_batches,
                     loss_sum,
                     correct,
@@ -188,10 +196,10 @@ def run_epochs(
         metrics = {"train_loss": train_loss, "train_acc": correct.item() / count, "lr": lr}
         val_acc = None
         if data.val is not None:
-            val = evaluate(classifier, data.val)
+            val = evaluate(classifier, data.val, pipeline=pipeline)
             metrics |= {"val_loss": val.loss, "val_acc": val.accuracy}
             val_acc = val.accuracy
-        test = evaluate(classifier, data.test)
+        test = evaluate(classifier, data.test, pipeline=pipeline)
         metrics |= {"test_loss": test.loss, "test_acc": test.accuracy}
         metrics |= {"epoch_seconds": time.perf_counter() - started, "images_per_second": count / train_seconds}
         position.advance(position.selection.after(epoch, test_acc=test.accuracy, val_acc=val_acc))

@@ -79,7 +79,7 @@ def gather_batch(images: Tensor, plan: EpochPlan, crop_padding: int) -> Tensor:
     """
     batch = images[plan.order]  # (B, C, H, W)
     _, channels, height, width = batch.shape
-    if not crop_padding and not bool(plan.flip.any()):
+    if not crop_padding and batch.device.type == "cpu" and not bool(plan.flip.any()):  # a GPU would be waited for
         return batch
     rows = plan.top[:, None] + torch.arange(height, device=batch.device)  # (B, H), in the padded image
     columns = torch.arange(width, device=batch.device).expand(len(plan), width)  # (B, W)

@@ -38,10 +38,15 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K), of uint8 images, (N, 1 or C, H, W)."""
+        logits: Tensor = self.network(self.normalized(images))
+        return logits
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return the network's input, float32 (N, C, H, W), of uint8 images, (N, 1 or C, H, W)."""
         if images.shape[1] != self.channels:
             images = images.expand(-1, self.channels, -1, -1)
-        logits: Tensor = self.network(self.normalization(images))
-        return logits
+        inputs: Tensor = self.normalization(images)
+        return inputs
 
     @property
     def head(self) -> nn.Module:

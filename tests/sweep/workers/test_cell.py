@@ -108,7 +108,7 @@ def attempt(folder: Path, stop: Callable[[], bool] = lambda: False) -> Attempt:
     """One try at a cell whose state is kept in `folder`."""
     guard = DiskGuard(folder, 0, stop=lambda: False, tell=lambda reason: None)
     return Attempt(
-        number=1, last_epoch=None, micro_batches=1, keep="last",
+        number=1, last_epoch=None, micro_batches=1, accelerate="auto", keep="last",
         keeping=Keeping(folder, lambda: None, guard, None, 600, say=lambda text: None),
         stop=stop, durable=lambda epoch: None,
         on_resume=lambda done, origin: None, on_epoch=lambda result: None,

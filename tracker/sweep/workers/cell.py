@@ -24,6 +24,8 @@ from tracker.study.recipe import PROTOCOL, DatasetSpec, Recipe
 from tracker.study.study import Cell
 from tracker.sweep.sources import cell_source, checkpoint_facts
 from tracker.sweep.workers.durable import DurableState, Keeping, Origin
+from tracker.training.execution import Execution, parse_execution, prepare
+from tracker.training.selfcheck import verified, with_usable_input
 from tracker.training.splits import TrialData, trial_data
 from tracker.training.state import TrialState
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
@@ -83,6 +85,8 @@ class Workbench:
         self._images: dict[tuple[str, str], ImageSet] = {}
         self._data: tuple[tuple[object, ...], TrialData] | None = None
         self._source: tuple[tuple[object, ...], Source] | None = None
+        self._executions: dict[tuple[object, ...], Execution] = {}
+        self._said: set[str] = set()
         self.shifts = ShiftMeter(home)
 
     def images(self, recipe: Recipe, spec: DatasetSpec) -> ImageSet:
@@ -112,6 +116,25 @@ class Workbench:
             self._source = (key, cell_source(cell, self.home, self._weights_dir))
         return self._source[1]
 
+    def execution(self, recipe: Recipe, classifier: Classifier, data: TrialData, attempt: Attempt) -> Execution:
+        """Return what the attempt asks for where it does what the plain path does, held against it at first sight.
+
+        The input pipeline holds itself against the plain one, bit by bit and for each cell: the rest of the network
+        does not depend on the normalization.
+        """
+        say = partial(self._say_once, attempt.keeping.say)
+        wanted = parse_execution(attempt.accelerate, self.device)
+        wanted = with_usable_input(recipe, classifier, data.train, wanted, say)
+        key = (recipe.model, recipe.tune, recipe.optimizer, data.train.images.shape[1:], classifier.channels, wanted)
+        if key not in self._executions:
+            self._executions[key] = verified(recipe, classifier, data.train, self.device, wanted, say)
+        return self._executions[key]
+
+    def _say_once(self, say: Callable[[str], None], text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(text)
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -121,6 +144,7 @@ class Attempt:
         number: which try it is, from 1.
         last_epoch: the last durable epoch of earlier attempts, counted from 0, as far as the ledger knows.
         micro_batches: parts a batch is trained in, more than 1 where memory was too small for it.
+        accelerate: what `parse_execution` reads.
         keep: which checkpoints become artifacts.
         keeping: how the training state is kept.
         stop: asked before each step.
@@ -132,6 +156,7 @@ class Attempt:
     number: int
     last_epoch: int | None
     micro_batches: int
+    accelerate: str
     keep: Keep
     keeping: Keeping
     stop: Callable[[], bool]
@@ -165,8 +190,10 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
     shift = bench.shifts.measure(recipe, cell.dataset, images, source, classifier)
     if shift is not None:
         run.set_tags({"tracker.shift_reference": shift.known})
-    classifier.to(bench.device)
-    optimizer = build_optimizer(recipe, classifier)
+    execution = bench.execution(recipe, classifier, data, attempt)
+    run.set_tags({"tracker.execution": str(execution)})
+    prepare(classifier, bench.device, execution)
+    optimizer = build_optimizer(recipe, classifier, execution)
     identity = {"cell": cell.id, "dataset": images.fingerprint, "source": source.fingerprint}
     with DurableState(attempt.keeping, identity, attempt.number, attempt.last_epoch, classifier, optimizer) as kept:
         state = kept.state
@@ -181,6 +208,7 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
                 optimizer=optimizer,
                 position=state.position,
                 micro_batches=attempt.micro_batches,
+                execution=execution,
             ):
                 state.add(result, classifier, time.time_ns() // 1_000_000)
                 if result.epoch == 0 and shift is not None:  # in the history, so that an heir logs it with its old time

@@ -19,6 +19,7 @@ class CellSettings:
         lease_seconds: how long a silent worker keeps its cell.
         policy: how often a cell is tried again after a failure.
         keep: which checkpoints become artifacts.
+        accelerate: `auto`, `plain`, or names of accelerations with commas.
         min_free_bytes: a worker waits while less is free on its disk.
         share_seconds: how often the state of a running cell is left in the artifact store, so that
             another machine can go on with it.
@@ -27,6 +28,7 @@ class CellSettings:
     lease_seconds: float = 60.0
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     keep: Keep = "best"
+    accelerate: str = "auto"
     min_free_bytes: int = 512 << 20
     share_seconds: float = 600.0
 

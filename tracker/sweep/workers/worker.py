@@ -190,6 +190,7 @@ class Worker:
             number=claim.attempt,
             last_epoch=claim.last_epoch,
             micro_batches=claim.micro_batches,
+            accelerate=settings.accelerate,
             keep=settings.keep,
             keeping=Keeping(
                 folder=folder,

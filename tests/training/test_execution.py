@@ -1,0 +1,168 @@
+"""Accelerations: what they are called, that they change nothing but rounding, and that a trial goes on with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.training.attempts import (
+    CPU,
+    STEPS,
+    asked_at,
+    assert_same_bits,
+    attempt,
+    few_images,
+    short_recipe,
+    undisturbed,
+)
+from tracker.study.accelerations import ACCELERATIONS
+from tracker.study.errors import UsageError
+from tracker.training import selfcheck
+from tracker.training.execution import (
+    CHANNELS_LAST,
+    FUSED_INPUT,
+    FUSED_OPTIMIZER,
+    PLAIN,
+    Execution,
+    parse_execution,
+    prepare,
+    usual_execution,
+)
+from tracker.training.selfcheck import check_execution, verified, with_usable_input
+from tracker.training.splits import trial_data
+from tracker.training.store import StateStore
+from tracker.training.trial import build_classifier, build_optimizer
+from tracker.vision.kernels import library
+from tracker.vision.models import Classifier
+from tracker.vision.rewrites.rewriting import REWRITES
+from tracker.vision.sources import random_source
+
+
+@pytest.fixture(scope="module")
+def usual() -> Execution:
+    """Everything that a CPU is trained with."""
+    return usual_execution(CPU)
+
+
+def test_every_name_is_an_acceleration() -> None:
+    """The names that users write are those of the rewrites and of the engine, no more and no less."""
+    assert set(ACCELERATIONS) == {*REWRITES, CHANNELS_LAST, FUSED_OPTIMIZER, FUSED_INPUT}
+
+
+def test_an_execution_is_read_and_named() -> None:
+    """auto is the device's own, plain is none, names come in one order whatever order they were given in."""
+    assert parse_execution("auto", CPU) == usual_execution(CPU)
+    assert parse_execution("auto", torch.device("cuda")) == PLAIN, "nothing was measured on a GPU"
+    assert parse_execution("plain", CPU) == PLAIN and str(PLAIN) == "plain"
+    assert str(parse_execution("channels_last, centre_tap", CPU)) == "centre_tap, channels_last"
+    with pytest.raises(UsageError, match="'channel_last' is not an acceleration") as refused:
+        parse_execution("centre_tap,channel_last", CPU)
+    assert "channels_last" in str(refused.value.cure)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_an_accelerated_trial_goes_on_with_the_same_bits(optimizer: str, tmp_path: Path, usual: Execution) -> None:
+    """Stopped after an epoch and inside one: a file knows no memory format, and fused optimizers take it as given."""
+    recipe, images = short_recipe(optimizer=optimizer, weight_decay=0.01), few_images(8)
+    attempt(recipe, images, tmp_path, asked_at(STEPS), usual)
+    attempt(recipe, images, tmp_path, asked_at(2), usual)
+    assert_same_bits(attempt(recipe, images, tmp_path, execution=usual), undisturbed(recipe, images, usual))
+
+
+def test_what_an_optimizer_remembers_lies_as_its_weights_do(tmp_path: Path, usual: Execution) -> None:
+    """Also after it was read from a file: with another format torch's fused Adam computes something else."""
+    recipe, images = short_recipe(epochs=1), few_images(8)
+    attempt(recipe, images, tmp_path, asked_at(2), usual)
+    classifier = prepare(build_classifier(recipe, images, random_source(recipe.model)), CPU, usual)
+    optimizer = build_optimizer(recipe, classifier, usual)
+    assert StateStore(tmp_path, {"model": recipe.model}).load(classifier, optimizer).state is not None
+    kernels = [one for one in classifier.trainable() if one.ndim == 4 and not one.is_contiguous()]
+    assert len(kernels) > 5
+    for kernel in kernels:
+        assert optimizer.state[kernel]["exp_avg"].stride() == kernel.stride()
+
+
+def test_the_first_epoch_is_the_plain_paths_up_to_rounding(usual: Execution) -> None:
+    """Losses before and after a step: what differs is rounding, which more steps on few images would amplify."""
+    recipe, images = short_recipe(epochs=1, optimizer="sgd", lr=0.01, batch_size=18), few_images(32)
+    (plain, _), (fast, _) = undisturbed(recipe, images), undisturbed(recipe, images, usual)
+    for name in ("train_loss", "val_loss", "test_loss"):
+        assert fast.history[0][1][name] == pytest.approx(plain.history[0][1][name], rel=2e-3)
+    assert str(usual) != "plain"
+
+
+@pytest.mark.parametrize("model", ["resnet18", "densenet121", "mobilenet_v3_small"])
+@pytest.mark.parametrize("normalization", ["finetune", "instance"])
+def test_the_usual_execution_passes_its_check(model: str, normalization: str, usual: Execution) -> None:
+    """On networks with and without each rewrite, dropout among them."""
+    recipe, images = short_recipe(model, normalization=normalization), few_images(32)
+    classifier = build_classifier(recipe, images, random_source(model))
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    said: list[str] = []
+    assert verified(recipe, classifier, trial_data(recipe, images, CPU).train, CPU, usual, said.append) == usual
+    assert said == []
+    assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
+
+
+class _Off(nn.Conv2d):
+    """A convolution with a mistake of one part in a thousand."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) * 1.001
+
+
+class _Broken(nn.Conv2d):
+    """A convolution for which there is no kernel."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no kernel for this device\nand a long story")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(_Off, "its output differs by"), (_Broken, "it failed: RuntimeError: no kernel for this device")],
+)
+def test_an_execution_that_computes_something_else_is_not_used(
+    kind: type[nn.Conv2d], words: str, monkeypatch: pytest.MonkeyPatch, usual: Execution
+) -> None:
+    """The plain path goes on, and the reason is named in a line."""
+
+    def wrongly(twin: Classifier, device: torch.device, execution: Execution) -> Classifier:
+        if execution != PLAIN:
+            next(module for module in twin.modules() if isinstance(module, nn.Conv2d)).__class__ = kind
+        return prepare(twin, device, execution)
+
+    monkeypatch.setattr(selfcheck, "prepare", wrongly)
+    recipe, images = short_recipe("squeezenet1_1"), few_images(32)
+    classifier = build_classifier(recipe, images, random_source(recipe.model))
+    said: list[str] = []
+    assert verified(recipe, classifier, trial_data(recipe, images, CPU).train, CPU, usual, said.append) == PLAIN
+    (line,) = said
+    assert line.startswith(f"trained by the plain path instead of {usual}: ") and words in line
+    assert "\n" not in line
+
+
+def test_without_a_compiler_only_the_input_is_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other accelerations stay, and the cure is named."""
+    monkeypatch.setattr(library, "COMPILERS", ("no-such-compiler",))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv(library.CACHE_VARIABLE, str(tmp_path))
+    wanted = usual_execution(CPU)
+    recipe, images = short_recipe(), few_images(8)
+    classifier = build_classifier(recipe, images, random_source(recipe.model))
+    said: list[str] = []
+    train = trial_data(recipe, images, CPU).train
+    found = with_usable_input(recipe, classifier, train, wanted, said.append)
+    assert found == wanted.without(FUSED_INPUT)
+    assert verified(recipe, classifier, train, CPU, found, said.append) == found
+    assert len(said) == 1 and "no C compiler" in said[0] and "apt-get install gcc" in said[0]
+
+
+def test_the_check_finds_nothing_to_compare_in_the_plain_path() -> None:
+    """It costs nothing where nothing is accelerated."""
+    recipe, images = short_recipe(), few_images(8)
+    classifier = build_classifier(recipe, images, random_source(recipe.model))
+    assert check_execution(recipe, classifier, trial_data(recipe, images, CPU).train, CPU, PLAIN) is None

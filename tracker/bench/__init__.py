@@ -1,0 +1,1 @@
+"""How fast this machine trains, beside the reference study's way of doing it: `tracker bench`."""

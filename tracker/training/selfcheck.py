@@ -1,0 +1,179 @@
+"""Whether an execution computes what the plain path computes: this network, these images, this device, now.
+
+Both are given the same weights and the same few images. What training consists of is compared piece by piece,
+since a whole optimizer step cannot be: Adam divides by the gradient's size, so where a gradient is rounding
+noise the step is of full length in a random direction. How far rounding alone carries a piece depends on the
+network; so the plain path is run a second time, with weights moved by one rounding, and an execution may
+differ from it by a few times as much as that.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from tracker.study.recipe import Recipe
+from tracker.training.execution import FUSED_INPUT, PLAIN, Execution, prepare
+from tracker.training.input import build_input
+from tracker.training.splits import DeviceSplit
+from tracker.training.trial import build_optimizer
+from tracker.vision.augmentation import draw_plan
+from tracker.vision.models import Classifier
+
+IMAGES = 8
+SEED = 0
+ROUNDING = 2.0**-23
+"""Relative distance of neighbouring fp32 numbers."""
+ALLOWED = 30.0
+"""How many times as far as rounding a piece may be off; what computes something else is off by thousands."""
+LEAST = {"input": 0.0, "gradients": 0.02}
+"""What is allowed in any case, 1e-5 for the other pieces. A ReLU's input near zero, or two pixels that are nearly the
+largest under a pooling, fall on either side by rounding, and take a gradient with them: 0.003 was seen."""
+
+Observation = dict[str, list[Tensor]]
+"""What a path made of the images, by piece: tensors on the CPU."""
+
+
+def with_usable_input(
+    recipe: Recipe, classifier: Classifier, split: DeviceSplit, wanted: Execution, say: Callable[[str], None]
+) -> Execution:
+    """Return an execution whose input pipeline can be had for this normalization; a matter of milliseconds.
+
+    Args:
+        classifier, split, say: as of `verified`.
+    """
+    if FUSED_INPUT not in wanted:
+        return wanted
+    twin = Classifier(copy.deepcopy(classifier.normalization), nn.Identity(), "", classifier.channels)
+    reason = build_input(twin.to(split.images.device), recipe.crop_padding, split.images, wanted).reason
+    if reason is None:
+        return wanted
+    say(f"images reach the network by the plain path: {reason}")
+    return wanted.without(FUSED_INPUT)
+
+
+def verified(
+    recipe: Recipe,
+    classifier: Classifier,
+    split: DeviceSplit,
+    device: torch.device,
+    wanted: Execution,
+    say: Callable[[str], None] = lambda _: None,
+) -> Execution:
+    """Return the wanted execution if it does what the plain path does, else the plain path.
+
+    Args:
+        classifier: as it is built, not yet prepared; not changed.
+        split: training images, on the device.
+        say: told what differs.
+    """
+    difference = check_execution(recipe, classifier, split, device, wanted)
+    if difference is None:
+        return wanted
+    say(f"trained by the plain path instead of {wanted}: {difference}")
+    return PLAIN
+
+
+def check_execution(
+    recipe: Recipe, classifier: Classifier, split: DeviceSplit, device: torch.device, execution: Execution
+) -> str | None:
+    """Compare an execution with the plain path; return None where they agree, else what differs, in a clause.
+
+    Args:
+        classifier: as it is built, not yet prepared; not changed.
+        split: training images, on the device.
+    """
+    if execution == PLAIN:
+        return None
+    few = DeviceSplit(split.images[:IMAGES], split.labels[:IMAGES])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        plain = _observe(recipe, copy.deepcopy(classifier), few, device, PLAIN)
+        moved = _observe(recipe, _moved(classifier), few, device, PLAIN, plain["gradients"])
+        try:
+            fast = _observe(recipe, copy.deepcopy(classifier), few, device, execution, plain["gradients"])
+        except Exception as error:  # whatever a compiler, a kernel or a driver raises: the plain path goes on
+            return f"it failed: {type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
+    for piece, wanted in plain.items():
+        difference = _difference(wanted, fast[piece])
+        limit = max(ALLOWED * _difference(wanted, moved[piece]), LEAST.get(piece, 1e-5))
+        if not difference <= limit:  # NaN is no agreement
+            return f"its {piece} differs by {difference:.1e} of its size, where rounding explains {limit:.1e}"
+    return None
+
+
+def _observe(
+    recipe: Recipe,
+    twin: Classifier,
+    split: DeviceSplit,
+    device: torch.device,
+    execution: Execution,
+    gradients: list[Tensor] | None = None,
+) -> Observation:
+    """Take one step apart.
+
+    Args:
+        twin: changed.
+        gradients: that the optimizer is given; by default those of the step.
+    """
+    prepare(twin, device, execution)
+    optimizer = build_optimizer(recipe, twin, execution)
+    pipeline = build_input(twin, recipe.crop_padding, split.images, execution)
+    plan = draw_plan(len(split), seed=SEED, epoch=0, crop_padding=recipe.crop_padding, flip=recipe.flip).to(device)
+    twin.train_mode(recipe.tune)
+    for module in twin.modules():
+        if isinstance(module, _DropoutNd):
+            module.eval()  # draws by place in memory, which a memory format changes
+    torch.manual_seed(SEED)
+    inputs = pipeline(split.images, plan)
+    logits = twin.network(inputs)
+    F.cross_entropy(logits, split.labels[plan.order]).backward()  # type: ignore[no-untyped-call]
+    parameters = list(twin.trainable())
+    own = [_plainly(torch.zeros_like(one) if one.grad is None else one.grad) for one in parameters]
+    seen: Observation = {"input": [_plainly(inputs)], "output": [_plainly(logits)], "gradients": own}
+    seen["running statistics"] = [_plainly(found) for found in _running(twin)]
+    before = [_plainly(one) for one in parameters]
+    for parameter, gradient in zip(parameters, gradients or own, strict=True):
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+    optimizer.step()
+    seen["update"] = [_plainly(one) - old for one, old in zip(parameters, before, strict=True)]
+    twin.eval()
+    with torch.inference_mode():
+        seen["test output"] = [_plainly(twin.network(pipeline(split.images)))]
+    return seen
+
+
+def _moved(classifier: Classifier) -> Classifier:
+    """Return a copy whose weights are off by a rounding, each in a direction of its own."""
+    twin = copy.deepcopy(classifier)
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(1 + ROUNDING * torch.randn(parameter.shape, generator=generator))
+    return twin
+
+
+def _running(classifier: Classifier) -> list[Tensor]:
+    return [found for found in classifier.network.buffers() if isinstance(found, Tensor) and found.is_floating_point()]
+
+
+def _plainly(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _difference(one: list[Tensor], other: list[Tensor]) -> float:
+    """Return the distance of two lists of tensors, as a share of the size of the first."""
+    if [tensor.shape for tensor in one] != [tensor.shape for tensor in other]:
+        return float("inf")
+    size = _norm(one)
+    apart = _norm([a - b for a, b in zip(one, other, strict=True)])
+    return apart / size if size else apart
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return math.hypot(*(float(torch.linalg.vector_norm(found, dtype=torch.float64)) for found in tensors))
