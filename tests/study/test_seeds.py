@@ -34,7 +34,7 @@ def test_every_draw_has_its_own_seed() -> None:
         for purpose in PURPOSES
         for epoch in range(50)
     }
-    assert len(PURPOSES) == 9
+    assert len(PURPOSES) == 10
     assert len(derived) == 5 * 9 * 50
 
 
