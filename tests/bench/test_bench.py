@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -128,6 +129,7 @@ def test_the_command_prints_a_document() -> None:
     assert done.exit_code == 0
     document = json.loads(done.stdout)
     assert document["machine"]["torch"] == torch.__version__.partition("+")[0]
+    assert re.match(r"[0-9a-f]{40}", document["machine"].get("commit", "0" * 40))
     assert document["settings"]["batch_size"] == 4 and "fused_input" in document["execution"]
     assert {row["piece"] for row in document["measurements"]} == set(PIECES)
     steps = [row for row in document["measurements"] if row["piece"] == "step"]

@@ -8,11 +8,13 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tracker.study.recipe import Recipe
+from tracker.tracking.environment import git_state
 from tracker.training.device import describe_device
 from tracker.vision.models import build_network
 
@@ -35,6 +37,9 @@ def facts(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
     }
     found |= {package: version(package) for package in ("torch", "torchvision", "norm-tracker", "pillow")}
+    if state := git_state(Path(__file__).parent):
+        commit, changed = state
+        found["commit"] = commit + (", changed" if changed else "")
     if device.type == "cuda":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     return found

@@ -6,8 +6,7 @@ import click
 
 from tracker.cli.console import print_json, stderr_console
 from tracker.cli.examples import examples
-from tracker.cli.options import device_option
-from tracker.cli.values import accelerations
+from tracker.cli.values import accelerations, devices
 
 MODELS = "resnet18,resnet50,densenet121,densenet161"
 DATASETS = "cifar10,cifar100,svhn,tiny-imagenet-200"
@@ -18,7 +17,7 @@ USUAL = {"cpu": ("resnet18", "cifar10", 4), "cuda": (MODELS, DATASETS, 40)}
 @click.command(
     short_help="Measure this machine beside the reference study's way.",
     epilog=examples(
-        ("a few minutes on a CPU: resnet18 at 32 x 32", "tracker bench"),
+        ("a minute on two cores: resnet18 at 32 x 32", "tracker bench"),
         ("the table of the reference study's grid, on a GPU", f"tracker bench --device cuda --models {MODELS}"),
         ("for a file of record", "tracker bench --times 5 --format json > bench.json"),
     ),
@@ -30,7 +29,14 @@ USUAL = {"cpu": ("resnet18", "cifar10", 4), "cuda": (MODELS, DATASETS, 40)}
     help="Whose shape images have, with commas: cifar10, cifar100, svhn, tiny-imagenet-200.  [default: cifar10; on "
     "CUDA all]",
 )
-@device_option
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N",
+    shell_complete=devices,
+    help="What is measured.",
+)
 @click.option(
     "--accelerate",
     default="auto",
@@ -59,7 +65,7 @@ USUAL = {"cpu": ("resnet18", "cifar10", 4), "cuda": (MODELS, DATASETS, 40)}
 def bench(
     models: str | None,
     datasets: str | None,
-    device: str | None,
+    device: str,
     accelerate: str,
     batch_size: int,
     batches: int | None,
@@ -82,7 +88,7 @@ def bench(
     from tracker.training.execution import parse_execution
     from tracker.vision.models import check_model
 
-    place = resolve_device(device or "auto")
+    place = resolve_device(device)
     usual_models, usual_datasets, usual_batches = USUAL[place.type]
     chosen = [name.strip() for name in (models or usual_models).split(",")]
     shapes = [name.strip() for name in (datasets or usual_datasets).split(",")]
