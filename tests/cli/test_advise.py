@@ -81,6 +81,7 @@ def rows_of(home: Home, study: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.usefixtures("short")
+@pytest.mark.soak
 def test_an_answer_is_interrupted_gone_on_with_and_repeated(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
