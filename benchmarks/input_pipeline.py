@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
+from tracker.bench.reference import loader_of
+from tracker.bench.subject import make_recipe
 from tracker.study.errors import TrackerError
 from tracker.vision.augmentation import EpochPlan, draw_plan
+from tracker.vision.images import Split
 from tracker.vision.kernels.pipeline import Setting, Way, build_input_pipeline
 from tracker.vision.normalizations import MinMax, PerImage, ZScore
 from tracker.vision.statistics import PUBLISHED
@@ -40,37 +40,11 @@ Epoch = Callable[[int], Iterator[Tensor]]
 """From an epoch's number to its batches."""
 
 
-class OneByOne(Dataset[tuple[Tensor, int]]):
-    """The reference protocol's dataset: an image is decoded to PIL, transformed, and made a tensor."""
-
-    def __init__(self, images: Tensor, size: int) -> None:
-        self.pixels: np.ndarray = images.permute(0, 2, 3, 1).contiguous().numpy()  # (N, H, W, C), as CIFAR10 has it
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(size, padding=PADDING),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(STATISTICS.mean, STATISTICS.std),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.pixels[place])), 0
-
-
 def reference(images: Tensor, batch: int, workers: int) -> Epoch:
     """Return epochs of the reference protocol; its workers stay from one to the next."""
-    loader = DataLoader(
-        OneByOne(images, images.shape[3]),
-        batch_size=batch,
-        shuffle=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        generator=torch.Generator().manual_seed(SEED),
-    )
+    recipe = make_recipe("resnet18", "cifar10", batch, 1).model_copy(update={"seed": SEED, "crop_padding": PADDING})
+    split = Split(images.numpy(), np.zeros(len(images), dtype=np.int64))
+    loader = loader_of(recipe, split, STATISTICS, workers, train=True)
     return lambda epoch: (taken for taken, _ in loader)
 
 

@@ -18,9 +18,10 @@ from tests.vision.raw_files import write_raw
 from tracker.study.home import Home
 from tracker.study.load import load_study
 from tracker.sweep.preflight import preflight
-from tracker.sweep.workers.cell import ARTIFACTS, Attempt, Workbench, train_cell
+from tracker.sweep.workers.cell import ARTIFACTS, Attempt, train_cell
 from tracker.sweep.workers.disk import DiskGuard
 from tracker.sweep.workers.durable import Keeping
+from tracker.sweep.workers.workbench import Workbench
 from tracker.vision.checkpoint import read_checkpoint
 from tracker.vision.datasets import raw_folder
 from tracker.vision.statistics import PUBLISHED

@@ -8,9 +8,10 @@ import time
 from tracker.ledger.ledger import Ledger
 from tracker.study.home import replacing
 from tracker.study.study import Cell
-from tracker.sweep.workers.cell import Attempt, Outcome, Workbench
+from tracker.sweep.workers.cell import Attempt, Outcome
 from tracker.sweep.workers.config import WorkerConfig
 from tracker.sweep.workers.process import stop_on_terminate
+from tracker.sweep.workers.workbench import Workbench
 from tracker.sweep.workers.worker import Worker
 from tracker.tracking.run import TrackedRun
 

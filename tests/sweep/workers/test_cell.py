@@ -15,9 +15,10 @@ from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.metrics import SHIFT_METRICS
 from tracker.sweep.sources import pretrain, source_job
-from tracker.sweep.workers.cell import Attempt, Workbench, train_cell
+from tracker.sweep.workers.cell import Attempt, train_cell
 from tracker.sweep.workers.disk import DiskGuard
 from tracker.sweep.workers.durable import Keeping
+from tracker.sweep.workers.workbench import Workbench
 from tracker.vision import shift
 from tracker.vision.shift import ShiftMeter
 

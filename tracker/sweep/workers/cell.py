@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tracker.figures.confusion import confusion_matrix
@@ -19,21 +18,19 @@ from tracker.figures.curve import learning_curve
 from tracker.study.errors import Stopped
 from tracker.study.extensions import extension_versions
 from tracker.study.faults import reach
-from tracker.study.home import Home, replacing
-from tracker.study.recipe import PROTOCOL, DatasetSpec, Recipe
+from tracker.study.home import replacing
+from tracker.study.recipe import PROTOCOL
 from tracker.study.study import Cell
-from tracker.sweep.sources import cell_source, checkpoint_facts
+from tracker.sweep.sources import checkpoint_facts
 from tracker.sweep.workers.durable import DurableState, Keeping, Origin
-from tracker.training.execution import Execution, parse_execution, prepare
-from tracker.training.selfcheck import verified, with_usable_input
-from tracker.training.splits import TrialData, trial_data
+from tracker.sweep.workers.workbench import Workbench
+from tracker.training.execution import prepare
+from tracker.training.splits import TrialData
 from tracker.training.state import TrialState
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
 from tracker.vision.checkpoint import save_checkpoint
 from tracker.vision.images import ImageSet
 from tracker.vision.models import Classifier
-from tracker.vision.raw_shift import open_shifted
-from tracker.vision.shift import ShiftMeter
 from tracker.vision.sources import Source
 
 ARTIFACTS = {
@@ -73,67 +70,6 @@ class Outcome:
 
     metrics: dict[str, float]
     seconds: float
-
-
-class Workbench:
-    """What a worker keeps between cells: opened image sets, their copies on the device, loaded sources, shifts."""
-
-    def __init__(self, home: Home, device: torch.device, weights_dir: Path | None) -> None:
-        self.home = home
-        self.device = device
-        self._weights_dir = weights_dir
-        self._images: dict[tuple[str, str], ImageSet] = {}
-        self._data: tuple[tuple[object, ...], TrialData] | None = None
-        self._source: tuple[tuple[object, ...], Source] | None = None
-        self._executions: dict[tuple[object, ...], Execution] = {}
-        self._said: set[str] = set()
-        self.shifts = ShiftMeter(home)
-
-    def images(self, recipe: Recipe, spec: DatasetSpec) -> ImageSet:
-        """Open a dataset, shifted as the recipe says, once."""
-        key = (recipe.dataset, recipe.shift)
-        if key not in self._images:
-            self._images[key] = open_shifted(recipe, spec, self.home)
-        return self._images[key]
-
-    def data(self, cell: Cell, images: ImageSet) -> TrialData:
-        """Move a cell's splits to the device; the last ones are kept, since neighbours share them."""
-        recipe = cell.recipe
-        key = (recipe.dataset, recipe.shift, recipe.limit_train, recipe.limit_test, recipe.val_fraction)
-        if self._data is None or self._data[0] != key:
-            self._data = None  # free the old ones before the new ones are made
-            self._data = (key, trial_data(recipe, images, self.device))
-        return self._data[1]
-
-    def forget(self) -> None:
-        """Let go of what lies on the device."""
-        self._data = None
-
-    def source(self, cell: Cell) -> Source:
-        """Load a cell's source; the last one is kept, since neighbours share it."""
-        key = (cell.recipe.source, cell.recipe.model, cell.recipe.weights, cell.source_id)
-        if self._source is None or self._source[0] != key:
-            self._source = (key, cell_source(cell, self.home, self._weights_dir))
-        return self._source[1]
-
-    def execution(self, recipe: Recipe, classifier: Classifier, data: TrialData, attempt: Attempt) -> Execution:
-        """Return what the attempt asks for where it does what the plain path does, held against it at first sight.
-
-        The input pipeline holds itself against the plain one, bit by bit and for each cell: the rest of the network
-        does not depend on the normalization.
-        """
-        say = partial(self._say_once, attempt.keeping.say)
-        wanted = parse_execution(attempt.accelerate, self.device)
-        wanted = with_usable_input(recipe, classifier, data.train, wanted, say)
-        key = (recipe.model, recipe.tune, recipe.optimizer, data.train.images.shape[1:], classifier.channels, wanted)
-        if key not in self._executions:
-            self._executions[key] = verified(recipe, classifier, data.train, self.device, wanted, say)
-        return self._executions[key]
-
-    def _say_once(self, say: Callable[[str], None], text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            say(text)
 
 
 @dataclass(frozen=True)
@@ -190,7 +126,7 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
     shift = bench.shifts.measure(recipe, cell.dataset, images, source, classifier)
     if shift is not None:
         run.set_tags({"tracker.shift_reference": shift.known})
-    execution = bench.execution(recipe, classifier, data, attempt)
+    execution = bench.execution(recipe, classifier, data, attempt.accelerate, attempt.keeping.say)
     run.set_tags({"tracker.execution": str(execution)})
     prepare(classifier, bench.device, execution)
     optimizer = build_optimizer(recipe, classifier, execution)

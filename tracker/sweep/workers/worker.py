@@ -31,7 +31,7 @@ from tracker.sweep.events import (
     WorkerLeft,
     WorkerReady,
 )
-from tracker.sweep.workers.cell import Attempt, Outcome, Workbench, train_cell
+from tracker.sweep.workers.cell import Attempt, Outcome, train_cell
 from tracker.sweep.workers.config import WorkerConfig
 from tracker.sweep.workers.diagnosis import diagnose
 from tracker.sweep.workers.disk import DiskGuard
@@ -40,6 +40,7 @@ from tracker.sweep.workers.keeper import LeaseKeeper
 from tracker.sweep.workers.meter import Meter
 from tracker.sweep.workers.patience import Patience
 from tracker.sweep.workers.settling import Settling
+from tracker.sweep.workers.workbench import Workbench
 from tracker.tracking.environment import environment_tags
 from tracker.tracking.run import TrackedRun
 from tracker.tracking.states import StateExchange
