@@ -136,14 +136,19 @@ def shown(name: str, seconds: Sequence[float]) -> str:
     return f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} |"
 
 
-def main() -> None:
-    """Fill a store, compare it, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.Namespace:
+    """Read the command line of a benchmark of a filled store."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2_000, help="at least so many (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=100, help="of each run's history (default: %(default)s)")
     parser.add_argument("--times", type=int, default=3, help="measurements of each kind (default: %(default)s)")
     parser.add_argument("--home", type=Path, help="fill and keep this folder; used as it is if it is there")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Fill a store, compare it, and print the table."""
+    options = arguments(__doc__)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         home = Home((options.home or Path(scratch, "mlruns")).absolute())
         study = grid(options.runs)

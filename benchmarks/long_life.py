@@ -7,7 +7,6 @@ page in a headless Chromium until its table shows runs. Prints a Markdown table.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -24,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import fill, grid, serve, shown, timed
+from benchmarks.compare import arguments, fill, grid, serve, shown, timed
 from tracker.ledger.ledger import Ledger
 from tracker.study.home import Home
 from tracker.study.study import Study
@@ -184,12 +183,7 @@ def measure(home: Home, scratch: Path, study: Study, times: int) -> Iterator[str
 
 def main() -> None:
     """Fill a home, use it, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=2_000, help="at least so many (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=100, help="of each run's history (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=3, help="measurements of each kind (default: %(default)s)")
-    parser.add_argument("--home", type=Path, help="fill and keep this folder; used as it is if it is there")
-    options = parser.parse_args()
+    options = arguments(__doc__)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as beside:
         home = Home((options.home or Path(beside, "mlruns")).absolute())
         study = grid(options.runs)
