@@ -150,12 +150,15 @@ def test_a_damaged_state_falls_back_to_the_one_before_then_to_the_start(
     assert bench.row(study).state == "COMPLETE"
 
 
-def test_a_worker_stopped_past_its_lease_does_no_harm(bench: Bench, undisturbed: Mapping[str, object]) -> None:
+@pytest.mark.parametrize("fault", ["claimed=stop@1", "epoch-trained=stop@2"])
+def test_a_worker_stopped_past_its_lease_does_no_harm(
+    fault: str, bench: Bench, undisturbed: Mapping[str, object]
+) -> None:
     """SIGSTOP, the lease runs out, another completes the cell; continued, the first writes nothing and ends."""
-    study = small_study("frozen")
+    study = small_study("frozen-" + fault.partition("=")[0])
     bench.enroll(study)
     short = replace(SETTINGS, lease_seconds=2.0)
-    sleeper = start_worker(bench.config(study, "sleeper", settings=short), "epoch-trained=stop@2")
+    sleeper = start_worker(bench.config(study, "sleeper", settings=short), fault)
     deadline = time.monotonic() + 60
     while not (row := bench.row(study)).expired:
         assert time.monotonic() < deadline

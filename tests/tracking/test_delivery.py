@@ -217,10 +217,25 @@ def test_a_worker_that_wakes_up_late_does_not_end_the_run_of_the_next(home: Home
     assert connect(uri).get_run(awake.run_id).info.status == "FINISHED"
 
 
-def test_an_own_opening_counts_whatever_the_clock_says(home: Home, uri: str, tmp_path: Path) -> None:
+def test_a_worker_that_opens_late_changes_nothing(home: Home, uri: str, tmp_path: Path) -> None:
+    """Frozen before it opened the run, the cell meanwhile completed by another: its own opening comes late as well."""
+    open_run(uri, Home(tmp_path / "elsewhere"), "frozen", "one", "frozen-1", tags={"worker": "b"}, token=5).finish(
+        "FINISHED"
+    )
+    late = open_run(uri, home, "frozen", "one", "frozen-1", tags={"worker": "a"}, token=4)
+    late.log_epoch(0, {"loss": 1.0}, 1_000)
+    late.abandon()
+    run = connect(uri).get_run(late.run_id)
+    assert (run.info.status, run.data.tags["worker"], run.data.metrics) == ("FINISHED", "b", {"loss": 1.0})
+
+
+def test_an_own_opening_counts_whatever_the_clock_says(
+    home: Home, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clock that jumped back makes a token small; the run is RUNNING and its end is the new worker's all the same."""
-    open_run(uri, home, "clock", "one", "clock-1", token=9_000).finish("KILLED")
-    run = open_run(uri, Home(tmp_path / "elsewhere"), "clock", "one", "clock-1", token=5)
+    open_run(uri, home, "clock", "one", "clock-1").finish("KILLED")
+    monkeypatch.setattr("tracker.tracking.run.now", lambda: 5)
+    run = open_run(uri, Home(tmp_path / "elsewhere"), "clock", "one", "clock-1")
     assert connect(uri).get_run(run.run_id).info.status == "RUNNING"
     assert run.finish("FINISHED")
     assert connect(uri).get_run(run.run_id).info.status == "FINISHED"

@@ -59,7 +59,8 @@ class Delivery:
     Args:
         uri: of the tracking server.
         folder: what `File` paths start from.
-        own: this process's own opening of the run, which nobody else's comes after.
+        own: this process's own opening of the run, where its token is a clock's, which may have jumped back:
+            nobody else's comes after it.
         last_out: says whether a shared run ends with this process.
     """
 

@@ -43,14 +43,14 @@ class TrackedRun:
     Make it with `open_run`, or `StudyTracking.cell_run`; end it with `finish`, or leave it with `abandon`.
     """
 
-    def __init__(self, uri: str, journal: Journal, start: Open) -> None:
+    def __init__(self, uri: str, journal: Journal, start: Open, by_clock: bool = True) -> None:
         self.name = start.name
         self.uri = uri
         self._journal = journal
         company = Company(journal.path.parent, start.key)
         if start.shared:
             company.join()
-        self._delivery = Delivery(uri, journal.files, start, company.last_out)
+        self._delivery = Delivery(uri, journal.files, start if by_clock else None, company.last_out)
         # What an earlier process left of this run goes first. Sending it twice does no harm.
         self._pending: deque[Event] = deque(journal.events)
         self._last_step = max((event.step for event in journal.events if of_an_epoch(event)), default=0)
@@ -262,8 +262,9 @@ def open_run(
         key: letters, digits, `.`, `_` and `-`; names the journal, and one run for ever.
         params: shown in MLflow's table; values as `str` gives them.
         experiment_tags: given to the experiment if it has to be created.
-        token: grows with each opening of the key: what a process with a smaller one left behind
-            changes nothing about the run's status any more. None takes the time.
+        token: grows with each opening of the key, as a lease's does: a process with a smaller one, however
+            late it wakes up, changes nothing about the run's status and tags any more. None takes the time,
+            which this process's own opening does not depend on.
         shared: several processes may have the run open at once; of those in this home the last
             one to finish decides how it ended.
 
@@ -284,7 +285,7 @@ def open_run(
         token=opened if token is None else token,
         shared=shared,
     )
-    return TrackedRun(uri, Journal.claim(home.make(home.journal), key), start)
+    return TrackedRun(uri, Journal.claim(home.make(home.journal), key), start, by_clock=token is None)
 
 
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -135,11 +135,11 @@ class Worker:
     def _run_cell(self, cell: Cell, claim: Claim) -> None:
         """Run one cell and settle it everywhere."""
         self._emit(CellStarted(self._config.name, cell.id, cell.name, cell.recipe.epochs, claim.attempt))
-        run = self._tracking.cell_run(cell, claim.run_key, self._tags, token=claim.token)
-        reach("run-opened")
         exchange = self._exchange(claim)
         keeper = LeaseKeeper(self._ledger.leases, claim, self._crew.settings.lease_seconds)
         with keeper as lease, Meter(self._device) as meter:
+            run = self._tracking.cell_run(cell, claim.run_key, self._tags, token=claim.token)
+            reach("run-opened")
             run.sample(meter.take)
             settling = Settling(self._ledger, self._patiently, self._emit, cell, claim, run, lease)
             try:
