@@ -13,8 +13,9 @@ from tracker.study.recipe import DatasetSpec, Recipe
 from tracker.study.study import Cell
 from tracker.sweep.sources import cell_source
 from tracker.training.execution import Execution, parse_execution
-from tracker.training.selfcheck import verified, with_usable_input
+from tracker.training.selfcheck import with_usable_input
 from tracker.training.splits import TrialData, trial_data
+from tracker.training.verdicts import agreed_execution
 from tracker.vision.images import ImageSet
 from tracker.vision.models import Classifier
 from tracker.vision.raw_shift import open_shifted
@@ -66,7 +67,7 @@ class Workbench:
     def execution(
         self, recipe: Recipe, classifier: Classifier, data: TrialData, accelerate: str, say: Callable[[str], None]
     ) -> Execution:
-        """Return what is asked for where it does what the plain path does, held against it at first sight.
+        """Return what is asked for where it does what the plain path does, held against it at first sight here.
 
         The input pipeline holds itself against the plain one, bit by bit and for each cell: the rest of the network
         does not depend on the normalization.
@@ -79,7 +80,7 @@ class Workbench:
         wanted = with_usable_input(recipe, classifier, data.train, parse_execution(accelerate, self.device), say)
         key = (recipe.model, recipe.tune, recipe.optimizer, data.train.images.shape[1:], classifier.channels, wanted)
         if key not in self._executions:
-            self._executions[key] = verified(recipe, classifier, data.train, self.device, wanted, say)
+            self._executions[key] = agreed_execution(recipe, classifier, data.train, self.device, wanted, say)
         return self._executions[key]
 
     def _say_once(self, say: Callable[[str], None], text: str) -> None:
