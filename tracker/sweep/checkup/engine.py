@@ -1,0 +1,139 @@
+"""The whole self-check of the training engine: every acceleration, on every network, held against the plain path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tracker.study.accelerations import ACCELERATIONS
+from tracker.study.home import Home
+from tracker.study.recipe import Recipe
+from tracker.study.seeds import derive_seed
+from tracker.study.study import Study
+from tracker.training.execution import FUSED_INPUT, Execution, usual_execution
+from tracker.training.selfcheck import IMAGES, check_execution, with_usable_input
+from tracker.training.splits import DeviceSplit
+from tracker.training.trial import build_classifier
+from tracker.vision.datasets import describe, open_dataset
+from tracker.vision.images import ImageSet, Split, Statistics
+from tracker.vision.sources import random_source
+
+MODELS = ("resnet18", "resnet50", "densenet121", "densenet161")
+SIZES = (32, 64)
+"""What is checked without a study: the reference study's networks and image sizes."""
+NORMALIZATIONS = ("finetune", "instance", "minmax")
+"""Whose input is compared; `pretrain` is `finetune` with other numbers."""
+TOGETHER = "all together"
+CLASSES = 10
+SEED = 223
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an acceleration is tried on.
+
+    Args:
+        recipe: its model, tuning and optimizer count.
+        size: pixels of an image's side.
+        channels: of an image.
+    """
+
+    recipe: Recipe
+    size: int
+    channels: int
+
+    def __str__(self) -> str:
+        """Name what is not a recipe's default."""
+        recipe = self.recipe
+        usual = {name: field.default for name, field in Recipe.model_fields.items()}
+        own = [str(getattr(recipe, key)) for key in ("tune", "optimizer") if getattr(recipe, key) != usual[key]]
+        return ", ".join([recipe.model, f"{self.size} x {self.size}", *own])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one acceleration on one subject.
+
+    Args:
+        acceleration: a key of `ACCELERATIONS`, or `TOGETHER`.
+        reason: why the plain path would be taken instead, in a clause; None where it need not be.
+    """
+
+    subject: str
+    acceleration: str
+    reason: str | None
+
+
+def subjects_of(study: Study | None, home: Home) -> list[Subject]:
+    """Return what is to be checked: the reference study's networks, or those of a study.
+
+    A study's image sizes are those of its datasets that are packed here; the others count as 32 x 32, RGB.
+    """
+    if study is None:
+        return [Subject(_recipe(model), size, 3) for size in SIZES for model in MODELS]
+    shapes: dict[str, tuple[int, int]] = {}
+    found: dict[tuple[object, ...], Subject] = {}
+    for cell in study.cells:
+        recipe = cell.recipe
+        if recipe.dataset not in shapes:
+            shapes[recipe.dataset] = (32, 3)
+            if describe(recipe.dataset, cell.dataset, home).state == "ready":
+                images = open_dataset(recipe.dataset, cell.dataset, home)
+                shapes[recipe.dataset] = (images.image_size, images.channels)
+        size, channels = shapes[recipe.dataset]
+        key = (recipe.model, recipe.tune, recipe.optimizer, size, channels)
+        changes = {"tune": recipe.tune, "optimizer": recipe.optimizer}
+        found.setdefault(key, Subject(_recipe(recipe.model).model_copy(update=changes), size, channels))
+    return list(found.values())
+
+
+def self_check(subjects: list[Subject], device: torch.device) -> Iterator[Outcome]:
+    """Hold every acceleration that the device can have against the plain path, alone and all together.
+
+    Nothing that was found before is believed, and nothing is kept.
+    """
+    usual = ACCELERATIONS if device.type == "cuda" else usual_execution(device).names
+    names = [name for name in ACCELERATIONS if name in usual]
+    for subject in subjects:
+        for name, execution in [
+            *((name, Execution(frozenset([name]))) for name in names),
+            (TOGETHER, Execution(frozenset(names))),
+        ]:
+            try:
+                reason = _reason(subject, device, execution)
+            except Exception as error:  # of the plain path: a network that does not take the images, a full device
+                reason = f"the plain path itself failed: {type(error).__name__}: {error}".partition("\n")[0]
+            yield Outcome(str(subject), name, reason)
+
+
+def _reason(subject: Subject, device: torch.device, execution: Execution) -> str | None:
+    """Say why a trial would not be trained so, whatever its normalization."""
+    images = _images(subject)
+    split = DeviceSplit(
+        torch.from_numpy(images.train.images).to(device), torch.from_numpy(images.train.labels).to(device)
+    )
+    if FUSED_INPUT in execution:
+        for normalization in NORMALIZATIONS:
+            recipe = subject.recipe.model_copy(update={"normalization": normalization})
+            source = random_source(recipe.model)
+            said: list[str] = []
+            with_usable_input(recipe, build_classifier(recipe, images, source), split, execution, said.append)
+            if said:
+                return f"{normalization}: {said[0]}"
+    classifier = build_classifier(subject.recipe, images, random_source(subject.recipe.model))
+    return check_execution(subject.recipe, classifier, split, device, execution)
+
+
+def _recipe(model: str) -> Recipe:
+    return Recipe(model=model, dataset="self-check", normalization="finetune", source="random", seed=SEED)
+
+
+def _images(subject: Subject) -> ImageSet:
+    rng = np.random.default_rng(derive_seed(SEED, "bench"))
+    pixels = rng.integers(0, 256, (IMAGES, subject.channels, subject.size, subject.size), dtype=np.uint8)
+    split = Split(pixels, rng.integers(0, CLASSES, IMAGES, dtype=np.int64))
+    half = (0.5,) * subject.channels
+    return ImageSet("self-check", split, split, tuple(map(str, range(CLASSES))), Statistics(half, half), "0" * 16)
