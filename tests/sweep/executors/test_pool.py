@@ -128,6 +128,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.soak  # imports everything, twice
 def test_a_worker_begins_with_everything_imported() -> None:
     """It is forked from a process that has done so, once for all workers."""
     done = subprocess.run([sys.executable, "-c", START_ONE], capture_output=True, text=True, cwd=ROOT, timeout=120)
