@@ -1,9 +1,16 @@
-"""Whether accelerated training ends where plain training does: `python -m benchmarks.fidelity --help`.
+"""Whether training ends where plain fp32 training ends: `python -m benchmarks.fidelity --help`.
 
-Trains the same recipe with the same seeds both ways, and compares test accuracies seed by seed: the mean
-difference with its interval. Beside it, the spread over seeds, which is what a difference has to be held
-against, and the share of test images that get another class: training amplifies a rounding, so two runs that
-differ in nothing else are as different as two neighbours among seeds, and no more. Prints a Markdown table.
+Trains the same recipe with the same seeds in two ways, plainly and accelerated, or with `--precision` in fp32 and in
+that precision, both accelerated. Test accuracies are compared seed by seed: the mean difference with its interval.
+Beside it, the spread over seeds, which is what a difference has to be held against, and the share of test images that
+get another class: training amplifies a rounding, so two runs that differ in nothing else are as different as two
+neighbours among seeds, and no more. Prints a Markdown table.
+
+A precision is fit to be a study's default if the normalizations keep their ranking and their accuracies move by less
+than 0.1 points on average; give four of them, and enough seeds:
+
+    python -m benchmarks.fidelity --precision bf16 --device cuda --folder FOLDER --weights-dir DIR --seeds 10 \\
+        --normalizations finetune,pretrain,instance,minmax
 """
 
 from __future__ import annotations
@@ -13,6 +20,8 @@ import itertools
 import platform
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,23 +30,132 @@ import torch
 from scipy import stats
 
 from tracker.study.home import Home
-from tracker.study.recipe import DatasetSpec, Recipe
-from tracker.training.execution import PLAIN, Execution, prepare, usual_execution
+from tracker.study.recipe import NORMALIZATIONS, PRECISIONS, DatasetSpec, Precision, Recipe
+from tracker.training.device import describe_device
+from tracker.training.execution import PLAIN, Execution, parse_execution, prepare
 from tracker.training.splits import trial_data
 from tracker.training.trial import EpochResult, build_classifier, run_epochs
 from tracker.vision.datasets import open_dataset
 from tracker.vision.images import ImageSet
-from tracker.vision.sources import random_source
+from tracker.vision.sources import Source, random_source, torchvision_source, weights_file
 
 LEVEL = 0.95
+MOST = 0.1
+"""Points that a default may move accuracies by, on average."""
 
 
-def train(recipe: Recipe, images: ImageSet, device: torch.device, execution: Execution) -> EpochResult:
+@dataclass(frozen=True)
+class Way:
+    """One of the two ways that are compared."""
+
+    name: str
+    execution: Execution
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the two ways made of one normalization.
+
+    Args:
+        accuracies: of each way, by seed, percent; (2, S).
+        moved: test images that get another class the other way, percent, mean over seeds.
+        seeds_apart: the same between neighbouring seeds of the first way.
+    """
+
+    normalization: str
+    accuracies: np.ndarray
+    moved: float
+    seeds_apart: float
+
+    @property
+    def difference(self) -> tuple[float, float]:
+        """The second way's accuracy less the first's, points: the mean, and half its interval's width."""
+        return interval(self.accuracies[1] - self.accuracies[0])
+
+
+def interval(differences: np.ndarray) -> tuple[float, float]:
+    """Return the mean of paired differences, and half the width of its interval, by Student's t."""
+    count = len(differences)
+    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * differences.std(ddof=1) / count**0.5
+    return float(differences.mean()), float(half)
+
+
+def train(recipe: Recipe, images: ImageSet, source: Source, device: torch.device, way: Way) -> EpochResult:
     """Return the last epoch's result."""
-    classifier = prepare(build_classifier(recipe, images, random_source(recipe.model)), device, execution)
+    recipe = recipe.model_copy(update={"precision": way.precision})
+    classifier = prepare(build_classifier(recipe, images, source), device, way.execution, recipe.precision)
     data = trial_data(recipe, images, device)
-    *_, last = run_epochs(recipe, classifier, data, device, execution=execution)
+    *_, last = run_epochs(recipe, classifier, data, device, execution=way.execution)
     return last
+
+
+def compare(
+    recipes: Sequence[Recipe], images: ImageSet, source: Source, device: torch.device, ways: list[Way]
+) -> Compared:
+    """Train recipes that differ in their seed alone, each both ways."""
+    pairs = []
+    for recipe in recipes:
+        pairs.append([train(recipe, images, source, device, way) for way in ways])
+        shown = " ".join(f"{100 * result.metrics['test_acc']:.2f}" for result in pairs[-1])
+        print(f"{recipe.normalization} seed {recipe.seed}: {shown}", file=sys.stderr, flush=True)
+    accuracies = np.array([[100 * pair[side].metrics["test_acc"] for pair in pairs] for side in (0, 1)])
+    moved = np.mean([apart(one, other) for one, other in pairs])
+    seeds_apart = np.mean([apart(one[0], other[0]) for one, other in itertools.pairwise(pairs)])
+    return Compared(recipes[0].normalization, accuracies, float(moved), float(seeds_apart))
+
+
+def apart(one: EpochResult, other: EpochResult) -> float:
+    """Return the share of test images that two results give different classes, percent."""
+    return 100 * float((one.predictions != other.predictions).float().mean())
+
+
+def table(found: Sequence[Compared], ways: list[Way]) -> str:
+    """Return a row for each normalization."""
+    first, second = (way.name for way in ways)
+    lines = [
+        f"| | {first}, % | {second}, % | {second} minus {first}, points, {100 * LEVEL:.0f} % interval | "
+        f"SD over seeds, {first} | {second} | another class, {first} to {second} | seed to seed |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for each in found:
+        mean, half = each.difference
+        means, spread = each.accuracies.mean(axis=1), each.accuracies.std(axis=1, ddof=1)
+        lines.append(
+            f"| {each.normalization} | {means[0]:.2f} | {means[1]:.2f} | {mean:+.2f} [{mean - half:+.2f}, "
+            f"{mean + half:+.2f}] | {spread[0]:.2f} | {spread[1]:.2f} | {each.moved:.1f} % | {each.seeds_apart:.1f} % |"
+        )
+    return "\n".join(lines)
+
+
+def verdict(found: Sequence[Compared], ways: list[Way]) -> str:
+    """Say whether the second way may take the place of the first: ranking, and how far accuracies move."""
+    rankings = [[each.normalization for each in ranked(found, side)] for side in (0, 1)]
+    lines = [f"ranking in {way.name}: {', '.join(names)}" for way, names in zip(ways, rankings, strict=True)]
+    for one, other in itertools.combinations(found, 2):
+        both = [interval(one.accuracies[side] - other.accuracies[side]) for side in (0, 1)]
+        if both[0][0] * both[1][0] < 0:
+            told = " and ".join(
+                f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}] in {way.name}"
+                for way, (mean, half) in zip(ways, both, strict=True)
+            )
+            lines.append(f"{one.normalization} minus {other.normalization}: {told}")
+    moved = float(np.mean([abs(each.difference[0]) for each in found]))
+    lines.append(f"mean |difference| of {len(found)} normalizations' means: {moved:.3f} points, of {MOST} allowed")
+    widest = max(each.difference[1] for each in found)
+    if not any(each.moved for each in found):
+        lines.append("undecided: no test image changed its class, so too little was learned to tell the two apart")
+    elif widest > MOST:
+        lines.append(f"undecided: the widest interval is ±{widest:.2f} points; more seeds, or more test images")
+    else:
+        fit = rankings[0] == rankings[1] and moved < MOST
+        lines.append(f"{ways[1].name} {'meets' if fit else 'does not meet'} the condition for a default, on this data")
+    return "\n".join(lines)
+
+
+def ranked(found: Sequence[Compared], side: int) -> list[Compared]:
+    """Return normalizations by one way's mean accuracy, the best first."""
+    return sorted(found, key=lambda each: -each.accuracies[side].mean())
 
 
 def main() -> None:
@@ -46,49 +164,58 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="images, as CLASS/* or train/CLASS/*; by default scikit-learn's digits"
     )
+    parser.add_argument("--precision", choices=[name for name in PRECISIONS if name != "fp32"], help="beside fp32")
+    parser.add_argument("--normalizations", default="finetune", help=f"some of {','.join(NORMALIZATIONS)}")
+    parser.add_argument("--weights-dir", type=Path, help="with torchvision's weights; by default random ones")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--limit-train", type=int)
     parser.add_argument("--limit-test", type=int)
-    parser.add_argument("--seeds", type=int, default=5, help="1 to N (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="1 to N, at least 2 (default: %(default)s)")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--accelerate", default="auto", help="as `tracker sweep --accelerate` (default: %(default)s)")
     options = parser.parse_args()
+    names = options.normalizations.split(",")
+    if options.seeds < 2 or not set(names) <= set(NORMALIZATIONS):
+        parser.error(f"--seeds: at least 2; --normalizations: some of {','.join(NORMALIZATIONS)}")
     device = torch.device(options.device)
+    usual = parse_execution(options.accelerate, device)
+    ways = [Way("plain", PLAIN, "fp32"), Way("accelerated", usual, "fp32")]
+    if options.precision:
+        ways = [Way("fp32", usual, "fp32"), Way(options.precision, usual, options.precision)]
     kind = {"kind": "folder", "path": str(options.folder.absolute())} if options.folder else {"kind": "digits"}
-    spec = DatasetSpec.model_validate({**kind, "image_size": options.image_size})
+    spec = DatasetSpec.model_validate({**kind, "image_size": options.image_size, "channels": 3})
     name = options.folder.name if options.folder else "digits"
-    pairs = []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as place:
         images = open_dataset(name, spec, Home(Path(place)))
-        usual = usual_execution(device)
-        for seed in range(1, options.seeds + 1):
-            recipe = Recipe(
-                model=options.model, dataset=name, normalization="finetune", source="random", seed=seed,
-                epochs=options.epochs, batch_size=options.batch_size, flip=name != "digits",
-                limit_train=options.limit_train, limit_test=options.limit_test,
-            )  # fmt: skip
-            pair = train(recipe, images, device, PLAIN), train(recipe, images, device, usual)
-            pairs.append(pair)
-            shown = " ".join(f"{100 * result.metrics['test_acc']:.2f}" for result in pair)
-            print(f"seed {seed}: {shown}", file=sys.stderr)
-    plain, fast = (np.array([100 * pair[side].metrics["test_acc"] for pair in pairs]) for side in (0, 1))
-    other = [100 * float((one.predictions != two.predictions).float().mean()) for one, two in pairs]
-    seeds = [
-        100 * float((one[0].predictions != two[0].predictions).float().mean()) for one, two in itertools.pairwise(pairs)
-    ]
-    difference = fast - plain
-    half = stats.t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * difference.std(ddof=1) / len(pairs) ** 0.5
-    print(f"{options.model} on {name}, {options.epochs} epochs, {len(pairs[0][0].predictions)} test images, ", end="")
-    print(f"{len(pairs)} seeds; {usual}; Python {platform.python_version()}, torch {version('torch')}\n")
-    print("| | plain | accelerated |\n|---|--:|--:|")
-    print(f"| test accuracy, %, mean | {plain.mean():.2f} | {fast.mean():.2f} |")
-    print(f"| standard deviation over seeds | {plain.std(ddof=1):.2f} | {fast.std(ddof=1):.2f} |")
-    print(f"\naccelerated minus plain: {difference.mean():+.2f} points, {100 * LEVEL:.0f} % interval ", end="")
-    print(f"[{difference.mean() - half:+.2f}, {difference.mean() + half:+.2f}]")
-    print(f"test images of another class: {np.mean(other):.1f} % between the two ways with one seed, ", end="")
-    print(f"{np.mean(seeds):.1f} % between two seeds of the plain way")
+        file = weights_file(options.model, "IMAGENET1K_V1", home=Home(Path(place)), weights_dir=options.weights_dir)
+        source = replace(random_source(options.model), statistics=file.statistics)  # for `pretrain`
+        if options.weights_dir:
+            source = torchvision_source(options.model, file)
+        found = []
+        for normalization in names:
+            recipes = [
+                Recipe(
+                    model=options.model, dataset=name, normalization=normalization, seed=seed, source=source.name,
+                    epochs=options.epochs, batch_size=options.batch_size, flip=name != "digits",
+                    limit_train=options.limit_train, limit_test=options.limit_test,
+                )
+                for seed in range(1, options.seeds + 1)
+            ]  # fmt: skip
+            found.append(compare(recipes, images, source, device, ways))
+    print(
+        f"{options.model} ({source.name} weights) on {name}, {options.epochs} epochs of batch {options.batch_size}, ",
+        end="",
+    )
+    print(
+        f"{min(options.limit_test or len(images.test), len(images.test))} test images, {options.seeds} seeds; ", end=""
+    )
+    print(f"{usual}; {describe_device(device)}, Python {platform.python_version()}, torch {version('torch')}\n")
+    print(table(found, ways))
+    if options.precision:
+        print(f"\n{verdict(found, ways)}")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def test_norm_test_is_the_reference_protocol() -> None:
         "lr": 0.001,
         "weight_decay": 0.0,
         "schedule": "cosine",
+        "precision": "fp32",
         "crop_padding": 4,
         "flip": True,
         "val_fraction": 0.0,

@@ -6,24 +6,33 @@ import json
 import re
 from dataclasses import replace
 
+import click
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import nn
 
+from tracker.bench import energy
 from tracker.bench.machine import copy_bandwidth, peak_flops, step_flops
-from tracker.bench.measure import LOADED, Measured, Timing, measure, projected_hours
+from tracker.bench.measure import LOADED, Measured, Timing, measure
+from tracker.bench.projection import CELLS, MODELS, project
 from tracker.bench.reference import judge_epoch, loader_of, train_epoch
-from tracker.bench.sides import PIECES
-from tracker.bench.subject import EVALUATED, SHAPES, make_images, make_recipe
+from tracker.bench.report import document, markdown, used
+from tracker.bench.sides import ALONE, PIECES
+from tracker.bench.subject import EVALUATED, SHAPES, carried_out, make_images, make_recipe, usable_execution
+from tracker.cli.bench import bench
 from tracker.cli.main import cli
-from tracker.study.errors import UsageError
+from tracker.study.errors import DeviceError, UsageError
 from tracker.study.load import load_study
-from tracker.training.execution import PLAIN
+from tracker.study.recipe import PRECISIONS
+from tracker.training import precision
+from tracker.training.execution import PLAIN, Execution, parse_execution, usual_execution
 from tracker.training.splits import trial_data
 from tracker.training.trial import build_classifier, run_epochs
 from tracker.vision.datasets import datasets_of
 from tracker.vision.models import build_network
+from tracker.vision.rewrites import rewriting
 from tracker.vision.sources import random_source
 
 CPU = torch.device("cpu")
@@ -51,7 +60,7 @@ def test_images_are_the_same_each_time() -> None:
 def test_the_reference_loads_what_the_engine_is_fed_with(normalization: str) -> None:
     """Without augmentation, image for image: its transforms are this program's normalizations, to a rounding."""
     images = make_images("cifar10", 12, seed=1)
-    recipe = make_recipe("resnet18", "cifar10", 5, 1).model_copy(update={"normalization": normalization})
+    recipe = make_recipe("resnet18", "cifar10", 5).model_copy(update={"normalization": normalization})
     classifier = build_classifier(recipe, images, random_source("resnet18"))
     loaded = list(loader_of(recipe, images.train, images.statistics, 0, train=False))
     assert [len(labels) for _, labels in loaded] == [5, 5, 2]
@@ -63,7 +72,7 @@ def test_the_reference_loads_what_the_engine_is_fed_with(normalization: str) -> 
 def test_the_reference_augments_training_images_only() -> None:
     """Two epochs of its training loader differ, and neither is the images as they are."""
     images = make_images("cifar10", 12, seed=1)
-    recipe = make_recipe("resnet18", "cifar10", 12, 1).model_copy(update={"normalization": "minmax"})
+    recipe = make_recipe("resnet18", "cifar10", 12).model_copy(update={"normalization": "minmax"})
     train = loader_of(recipe, images.train, images.statistics, 0, train=True)
     (one, _), (other, _) = next(iter(train)), next(iter(train))
     assert not torch.equal(one, other)
@@ -73,8 +82,8 @@ def test_the_reference_augments_training_images_only() -> None:
 def test_both_sides_train_the_same_network() -> None:
     """From the same weights, without augmentation and in one batch: the same loss, before and after the step."""
     images = make_images("cifar10", 10, seed=1)
-    recipe = make_recipe("resnet18", "cifar10", 10, 1)
-    recipe = recipe.model_copy(update={"crop_padding": 0, "flip": False, "lr": 1e-4})
+    recipe = make_recipe("resnet18", "cifar10", 10)
+    recipe = recipe.model_copy(update={"crop_padding": 0, "flip": False, "lr": 1e-4, "epochs": 1})
     classifier = build_classifier(recipe, images, random_source("resnet18"))
     (result,) = run_epochs(recipe, classifier, trial_data(recipe, images, CPU), CPU, execution=PLAIN)
     network, _ = build_network("resnet18", channels=3, classes=10, seed=recipe.seed)
@@ -90,36 +99,134 @@ def test_both_sides_train_the_same_network() -> None:
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     """Not the ratio of medians: what else the machine did in a round hit both sides of it."""
     reference, engine = Timing(10, (2.0, 9.0, 4.0)), Timing(10, (1.0, 3.0, 4.0))
-    assert Measured("m", "cifar10", "step", reference, engine, None).ratio == 2.0
+    assert Measured("m", "cifar10", "step", "plain", reference, engine).ratio == 2.0
+    assert Measured("m", "cifar10", "start", "plain", None, engine).ratio is None
     assert engine.rate == pytest.approx(10 / 3)
 
 
-def test_the_projection_scales_training_and_evaluation_apart() -> None:
-    """By hand: 1 s for 100 training images and 0.5 s for 20 test images, on CIFAR-10's 50,000 and 10,000."""
+def pieces(model: str, dataset: str) -> list[Measured]:
+    """1 s for 100 training images and 0.5 s for 20 test images, the reference's way twice that; 9 s to start."""
     epoch, judged = timing(1.5, 100), timing(0.5, 20)
-    slow = Measured("resnet18", "cifar10", "epoch", replace(epoch, seconds=(3.0,)), epoch, None)
-    whole = Measured("resnet18", "cifar10", "evaluation", replace(judged, seconds=(1.0,)), judged, None)
-    hours = projected_hours([slow, whole])
-    assert hours["engine"] == pytest.approx((500 * 1.0 + 500 * 0.5) * 100 * 4 / 3600)
-    assert hours["reference"] == pytest.approx(2 * hours["engine"])
+    twice_epoch, twice_judged = replace(epoch, seconds=(3.0,) * 3), replace(judged, seconds=(1.0,) * 3)
+    return [
+        Measured(model, dataset, "evaluation", "plain", twice_judged, judged),
+        Measured(model, dataset, "epoch", "plain", twice_epoch, epoch),
+        Measured(model, dataset, "start", "plain", None, timing(9.0, 0)),
+    ]
+
+
+def test_the_projection_scales_training_and_evaluation_apart() -> None:
+    """By hand, on CIFAR-10's 50,000 and 10,000 images: 100 epochs of four cells, and the engine's four starts."""
+    found = project(pieces("resnet18", "cifar10"))
+    training = (500 * 1.0 + 500 * 0.5) * 100 * 4 / 3600
+    assert found.reference == pytest.approx(2 * training)
+    assert found.engine == pytest.approx(training + 4 * 9.0 / 3600)
+
+
+def test_the_projection_says_which_cells_it_is_of() -> None:
+    """All 64 by their number; fewer by name; a model that the study has not is not passed off as its."""
+    assert CELLS == len(load_study("norm-test").cells) == 64
+    assert set(MODELS) == {cell.recipe.model for cell in load_study("norm-test").cells}
+    some = project(pieces("resnet18", "cifar10") + pieces("resnet50", "svhn"))
+    assert some.cells == 8
+    assert "8 of the reference study's 64 cells (resnet18 on cifar10, resnet50 on svhn)" in some.what
+    whole = project([each for model in MODELS for dataset in SHAPES for each in pieces(model, dataset)])
+    assert whole.cells == 64 and whole.what.startswith("the reference study's 64 cells,")
+    assert whole.engine == pytest.approx(sum(project(pieces(m, d)).engine for m in MODELS for d in SHAPES))
+    assert project(pieces("vgg11", "svhn")).what.startswith("4 cells like the reference study's (vgg11 on svhn)")
 
 
 def test_arithmetic_is_counted() -> None:
     """resnet18 at 32 x 32 has 37,016,576 multiply-adds forward; backward twice that, less the input's gradient."""
-    flops = step_flops(make_recipe("resnet18", "cifar10", 2, 1), 32, 10)
+    flops = step_flops(make_recipe("resnet18", "cifar10", 2), 32, 10)
     forward = 2 * 37_016_576
     assert 2.9 * forward < flops < 3 * forward
     assert peak_flops(CPU) > 1e8 and copy_bandwidth(CPU) > 1e7
 
 
-def test_each_piece_is_done_by_both_sides() -> None:
+class Meter:
+    """A counter that counts how often it is read: ten joules each time."""
+
+    source = "a test"
+    read = 0
+
+    def joules(self) -> float:
+        """Return ten more than last time."""
+        self.read += 1
+        return 10.0 * self.read
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[Measured]:
+    """Every piece of a small network, in two rounds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(energy, "SECONDS", 0.0)
+        return list(
+            measure(
+                ["squeezenet1_1"], ["cifar10"], CPU, usual_execution(CPU), batch_size=4, batches=2, times=2,
+                counter=Meter(),
+            )
+        )  # fmt: skip
+
+
+def test_each_piece_is_done_by_both_sides(measured: list[Measured]) -> None:
     """In rounds, after a rehearsal that does not count; of more images where a loader has to get going."""
-    found = list(measure(["squeezenet1_1"], ["cifar10"], CPU, PLAIN, batch_size=4, batches=2, times=2))
-    assert [each.piece for each in found] == list(PIECES)
-    for each in found:
-        assert len(each.reference.seconds) == len(each.engine.seconds) == 2
-        assert all(seconds > 0 for seconds in (*each.reference.seconds, *each.engine.seconds))
-    assert [each.engine.images for each in found] == [4 * LOADED, 4, 1, 8]
+    assert [each.piece for each in measured] == list(PIECES)
+    for each in measured:
+        assert (each.reference is None) == (each.piece in ALONE)
+        for timing in (each.engine, each.reference or each.engine):
+            assert len(timing.seconds) == 2 and all(seconds > 0 for seconds in timing.seconds)
+    assert [each.engine.images for each in measured] == [4 * LOADED, 4, 1, 8, 0]
+
+
+def test_memory_and_energy_are_told_of_an_epoch(measured: list[Measured]) -> None:
+    """Memory of a process of its own; joules an image for each side."""
+    (epoch,) = [each for each in measured if each.peak_bytes is not None]
+    assert epoch.piece == "epoch" and epoch.peak_bytes is not None and epoch.peak_bytes > 5e7
+    assert epoch.joules == (10 / 8, 10 / 8)
+    assert all(each.joules is None for each in measured if each is not epoch)
+
+
+class Doubling(nn.Linear):
+    """A rewrite of a linear layer that gives twice what it should."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return twice the outputs."""
+        return 2 * super().forward(inputs)
+
+
+def test_a_document_names_what_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rewrite that computes something else is found out: the rows say plain, and why is said when it is found."""
+    monkeypatch.setitem(rewriting._CHANGES, "no_step_counters", lambda network: [(network.fc, Doubling)])
+    said: list[str] = []
+    asked = parse_execution("no_step_counters,channels_last", CPU)
+    recipe = make_recipe("shufflenet_v2_x0_5", "cifar10", 4)
+    used = usable_execution(recipe, SHAPES["cifar10"], CPU, asked, said.append)
+    assert used == PLAIN
+    assert said and "trained by the plain path instead of no_step_counters, channels_last" in said[0]
+    rows = [replace(each, execution=str(used)) for each in pieces("resnet18", "cifar10")]
+    document_of = document(rows, CPU, asked, {"batch_size": 4, "batches": 1, "times": 1}, 2)
+    assert {row["execution"] for row in document_of["measurements"]} == {"plain"}
+    table = markdown(document_of)
+    assert "| resnet18 | cifar10 | epoch | plain |" in table and "each row says what of it was used" in table
+
+
+def test_a_rewrite_that_finds_nothing_is_not_named() -> None:
+    """squeezenet has no BatchNorm and no dense block; the table says without what it was measured."""
+    said: list[str] = []
+    asked = parse_execution("no_step_counters,running_concatenation,channels_last", CPU)
+    used_here = usable_execution(make_recipe("squeezenet1_1", "cifar10", 4), SHAPES["cifar10"], CPU, asked, said.append)
+    assert str(used_here) == "channels_last" and len(said) == 2
+    assert "running_concatenation finds nothing to do in squeezenet1_1" in said
+    assert used(str(used_here), str(asked)) == "without running_concatenation, no_step_counters"
+    assert used(str(asked), str(asked)) == "as asked"
+
+
+def test_what_could_not_be_recorded_is_not_named() -> None:
+    """A trial that says so while it is trained goes on without; one that says nothing has used what it was given."""
+    asked = Execution(frozenset({"cuda_graph", "channels_last"}))
+    assert str(carried_out(asked, ["steps are not recorded but done one by one: RuntimeError"])) == "channels_last"
+    assert carried_out(asked, []) == asked
 
 
 def test_the_command_prints_a_document() -> None:
@@ -130,12 +237,30 @@ def test_the_command_prints_a_document() -> None:
     document = json.loads(done.stdout)
     assert document["machine"]["torch"] == torch.__version__.partition("+")[0]
     assert re.match(r"[0-9a-f]{40}", document["machine"].get("commit", "0" * 40))
-    assert document["settings"]["batch_size"] == 4 and "fused_input" in document["execution"]
+    assert document["settings"]["batch_size"] == 4 and "fused_input" in document["asked"]
     assert {row["piece"] for row in document["measurements"]} == set(PIECES)
     steps = [row for row in document["measurements"] if row["piece"] == "step"]
-    assert all(0 < row["share_of_peak"] < 2 for row in steps)
-    assert document["projection"]["engine"] > 0
+    assert steps and all(0 < row["share_of_peak"] < 2 and 0 < row["share_of_copy"] < 5 for row in steps)
+    assert document["projection"]["engine"] > 0 and document["projection"]["cells"] == 4
     assert "squeezenet1_1 on cifar10: epoch" in done.stderr
+    assert "| squeezenet1_1 | cifar10 | start |" in markdown(document)
+
+
+def test_an_emulated_precision_is_held_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product of bf16 matrices that the processor cannot do takes a hundred times as long, and is no measure."""
+    settings = {"batch_size": 4, "batches": 1, "times": 1}
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    found = document(pieces("resnet18", "cifar10"), CPU, PLAIN, settings, 2, "bf16")
+    assert (found["precision"], found["peak_precision"]) == ("bf16", "fp32")
+    assert "precision bf16;" in markdown(found) and "fp32 matrix product" in markdown(found)
+
+
+def test_the_command_takes_the_recipes_precisions() -> None:
+    """Its choices are written out, since help must be fast; they are the recipe's."""
+    (option,) = [each for each in bench.params if each.name == "precision"]
+    assert isinstance(option.type, click.Choice) and tuple(option.type.choices) == PRECISIONS
+    with pytest.raises(DeviceError, match="tf32"):
+        CliRunner().invoke(cli, ["bench", "--device", "cpu", "--precision", "tf32"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +270,9 @@ def test_the_command_prints_a_document() -> None:
         (["--datasets", "cifar"], "cifar100"),
         (["--accelerate", "fast"], "channels_last"),
         (["--device", "cuda:x"], "accepted: auto, cpu"),
+        (["-o", "cost.svg"], "--scaling -o scaling.svg"),
+        (["--scaling", "-o", "cost.pdf"], "--scaling -o scaling.svg"),
+        (["--scaling", "--models", "resnet18,resnet50"], "--models resnet18 --datasets cifar10"),
     ],
 )
 def test_wrong_words_are_wrong_usage(arguments: list[str], words: str) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from tracker.cli.main import cli
@@ -15,7 +16,6 @@ from tracker.study.load import load_study
 from tracker.sweep.checkup import engine
 from tracker.sweep.checkup.engine import SIZES, TOGETHER, subjects_of
 from tracker.training import selfcheck
-from tracker.training.device import resolve_device
 from tracker.training.execution import usual_execution
 from tracker.vision.datasets import open_dataset
 
@@ -27,7 +27,8 @@ recipe: {model: squeezenet1_1, dataset: low, source: random, epochs: 1, tune: he
 baseline: minmax
 axes: {normalization: [minmax, instance]}
 """
-USUAL = [name for name in ACCELERATIONS if name in usual_execution(resolve_device("cpu"))]
+CPU = torch.device("cpu")
+USUAL = [name for name in ACCELERATIONS if name in usual_execution(CPU)]
 
 
 @pytest.fixture
@@ -89,6 +90,6 @@ def test_a_network_that_does_not_take_the_images_is_told_of(home: Home, study: P
 
 def test_without_a_study_the_reference_studys_networks_are_checked(home: Home) -> None:
     """Four networks at both sizes; a study's own otherwise, each once however many cells it has."""
-    assert len(subjects_of(None, home)) == 4 * len(SIZES)
-    grid = subjects_of(load_study("norm-test"), home)
+    assert len(subjects_of(None, home, CPU)) == 4 * len(SIZES)
+    grid = subjects_of(load_study("norm-test"), home, CPU)
     assert len(grid) == 4 and {subject.size for subject in grid} == {32}, "no dataset is packed in an empty home"

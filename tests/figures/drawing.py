@@ -13,6 +13,7 @@ from tracker.figures.forest import Line, forest
 from tracker.figures.grid import history_grid
 from tracker.figures.heatmap import Cell, delta_heatmap
 from tracker.figures.ranks import critical_difference_diagram
+from tracker.figures.scaling import Growth, cost_scaling
 from tracker.figures.shift import ShiftPanel, ShiftPoint, shift_against_gain
 from tracker.figures.tradeoff import Point, cost_against_accuracy
 
@@ -72,7 +73,17 @@ def draw_grid(path: Path, name: str = "instance", title: str = "a study") -> lis
     return history_grid(curves, path, ["resnet18", name], [name, "svhn"], [name, "minmax"], title)
 
 
-DRAWS = (draw_forest, draw_heatmap, draw_cost, draw_shift, draw_ranks, draw_grid)
+def draw_scaling(path: Path, name: str = "instance", title: str = "a study") -> list[Path]:
+    """Draw a cost that grows, one of a single point, and one that was not measured."""
+    panels = [
+        Growth(name, [1.0, 2.0, 4.0], [[1.0, 1.1], [2.0, 2.1], [3.0, 3.5]], f"exponent of {name}"),
+        Growth("classes", [10.0], [[0.5, 0.5]], "too few points"),
+        Growth("trials", [], [], "too few points"),
+    ]
+    return cost_scaling(panels, path, title)
+
+
+DRAWS = (draw_forest, draw_heatmap, draw_cost, draw_shift, draw_ranks, draw_grid, draw_scaling)
 
 
 def parse(path: Path) -> ElementTree.Element:

@@ -32,6 +32,7 @@ TWO_VALUES: dict[str, tuple[Any, Any]] = {
     "lr": (1, 0.001),
     "weight_decay": (0.0, 1e-4),
     "schedule": ("cosine", "constant"),
+    "precision": ("fp32", "bf16"),
     "crop_padding": (0, 4),
     "flip": (True, False),
     "val_fraction": (0, 0.1),
@@ -110,6 +111,15 @@ def test_names_are_readable_and_tell_cells_apart() -> None:
     assert names[0] == "resnet18/digits/epochs=1/full/pretrain/seed=1"
     assert len(set(names)) == len(names) == 16
     assert only(make_study({}, {"flip": [False]})).name == "resnet18/digits/flip=False/pretrain/seed=223"
+
+
+def test_a_precision_axis_leaves_fp32_what_it_was() -> None:
+    """Results from before there was the key are those of `fp32`; `bf16` makes cells of its own, named by it."""
+    before = make_study({}, {"normalization": ["pretrain", "minmax"]})
+    study = make_study({}, {"precision": ["fp32", "bf16"], "normalization": ["pretrain", "minmax"]})
+    assert [cell.id for cell in study.cells[:2]] == [cell.id for cell in before.cells]
+    assert len({cell.id for cell in study.cells}) == 4
+    assert study.cells[3].name == "resnet18/digits/bf16/minmax/seed=223"
 
 
 def test_further_seeds_follow_the_grid() -> None:

@@ -86,6 +86,19 @@ def test_pretrain_on_random_weights_is_refused(home: Home) -> None:
     assert "random weights" in obstacles(study_of({"source": "random"}, ALL), home)
 
 
+def test_a_precision_that_the_device_does_not_have_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU would quietly compute in fp32 where TF32 is asked for; slow bfloat16 is allowed, and told."""
+    text = obstacles(study_of({}, {**ALL, "precision": ["fp32", "tf32"]}), home)
+    assert "1 obstacle:" in text
+    assert "recipe.precision tf32: this CPU cannot compute in it" in text and "recipe.precision: fp32 or bf16" in text
+    source = {"low": {"dataset": "low", "epochs": 1, "precision": "tf32"}}
+    assert "recipe.precision tf32" in obstacles(study_of({}, ALL, sources=source), home)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False)
+    study, said = study_of({"precision": "bf16"}, {"normalization": ["pretrain"]}), []
+    preflight(study, study.cells, home, device="cpu", say=said.append)
+    assert [line for line in said if "bf16: this CPU has no instructions for it" in line] == said[:1]
+
+
 def test_published_statistics_must_exist(home: Home) -> None:
     """Digits have none; the error says which datasets do."""
     assert "high" in obstacles(study_of({"statistics": "published"}, ALL), home)

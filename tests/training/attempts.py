@@ -6,7 +6,9 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from tests.training.conftest import stripes
@@ -63,17 +65,27 @@ def attempt(
     folder: Path,
     stop: Callable[[], bool] = lambda: False,
     execution: Execution = PLAIN,
+    room: int | None = None,
+    **ways: Any,
 ) -> tuple[TrialState, Classifier]:
-    """Go on from what the folder has, durable after each epoch and when stopped."""
-    classifier = prepare(build_classifier(recipe, images, random_source(recipe.model)), CPU, execution)
+    """Go on from what the folder has, durable after each epoch and when stopped.
+
+    Args:
+        room: as of `trial_data`.
+        ways: of `run_epochs`: how it carries out its steps.
+    """
+    classifier = prepare(
+        build_classifier(recipe, images, random_source(recipe.model)), CPU, execution, recipe.precision
+    )
     optimizer = build_optimizer(recipe, classifier, execution)
     store = StateStore(folder, {"model": recipe.model})
     state = store.load(classifier, optimizer).state or TrialState()
     epochs = run_epochs(
-        *(recipe, classifier, trial_data(recipe, images, CPU), CPU, stop),
+        *(recipe, classifier, trial_data(recipe, images, CPU, room), CPU, stop),
         optimizer=optimizer,
         position=state.position,
         execution=execution,
+        **ways,
     )
     try:
         for result in epochs:
@@ -91,12 +103,18 @@ def attempt_with_fault(fault: str, recipe: Recipe, images: ImageSet, folder: Pat
     attempt(recipe, images, folder)
 
 
-def undisturbed(recipe: Recipe, images: ImageSet, execution: Execution = PLAIN) -> tuple[TrialState, Classifier]:
-    """Train from start to end with nothing written."""
+def undisturbed(
+    recipe: Recipe, images: ImageSet, execution: Execution = PLAIN, room: int | None = None, **ways: Any
+) -> tuple[TrialState, Classifier]:
+    """Train from start to end with nothing written.
+
+    Args:
+        room, ways: as of `attempt`.
+    """
     classifier, state = build_classifier(recipe, images, random_source(recipe.model)), TrialState()
-    data = trial_data(recipe, images, CPU)
-    prepare(classifier, CPU, execution)
-    for result in run_epochs(recipe, classifier, data, CPU, position=state.position, execution=execution):
+    data = trial_data(recipe, images, CPU, room)
+    prepare(classifier, CPU, execution, recipe.precision)
+    for result in run_epochs(recipe, classifier, data, CPU, position=state.position, execution=execution, **ways):
         state.add(result, classifier, moment_ms=result.epoch)
     return state, classifier
 
@@ -107,8 +125,14 @@ def without_times(state: TrialState) -> list[dict[str, float]]:
     return [{name: value for name, value in metrics.items() if name not in times} for _, metrics in state.history]
 
 
-def assert_same_bits(one: tuple[TrialState, Classifier], other: tuple[TrialState, Classifier]) -> None:
-    """See that two trials ended with the same weights, history, choices and predictions."""
+def assert_same_bits(
+    one: tuple[TrialState, Classifier], other: tuple[TrialState, Classifier], summed: tuple[str, ...] = ()
+) -> None:
+    """See that two trials ended with the same weights, history, choices and predictions.
+
+    Args:
+        summed: metrics that may be summed up in another order.
+    """
     (state, classifier), (other_state, other_classifier) = one, other
     for what, found, expected in (
         ("last", classifier.state_dict(), other_classifier.state_dict()),
@@ -118,6 +142,9 @@ def assert_same_bits(one: tuple[TrialState, Classifier], other: tuple[TrialState
         assert found.keys() == expected.keys(), what
         for name, tensor in expected.items():
             assert torch.equal(found[name], tensor), f"{what}: {name}"
-    assert without_times(state) == without_times(other_state)
+    for metrics, others in zip(without_times(state), without_times(other_state), strict=True):
+        for name in summed:
+            assert metrics.pop(name) == pytest.approx(others.pop(name), rel=1e-6), name
+        assert metrics == others
     assert state.position.selection == other_state.position.selection
     assert all(math.isfinite(value) for metrics in without_times(state) for value in metrics.values())

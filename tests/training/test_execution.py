@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,12 @@ from tests.training.attempts import (
 )
 from tracker.study.accelerations import ACCELERATIONS
 from tracker.study.errors import UsageError
+from tracker.study.recipe import Precision
 from tracker.training import selfcheck
 from tracker.training.execution import (
     CHANNELS_LAST,
+    COMPILE,
+    CUDA_GRAPH,
     FUSED_INPUT,
     FUSED_OPTIMIZER,
     PLAIN,
@@ -49,12 +54,13 @@ def usual() -> Execution:
 
 def test_every_name_is_an_acceleration() -> None:
     """The names that users write are those of the rewrites and of the engine, no more and no less."""
-    assert set(ACCELERATIONS) == {*REWRITES, CHANNELS_LAST, FUSED_OPTIMIZER, FUSED_INPUT}
+    assert set(ACCELERATIONS) == {*REWRITES, CHANNELS_LAST, FUSED_OPTIMIZER, FUSED_INPUT, COMPILE, CUDA_GRAPH}
 
 
 def test_an_execution_is_read_and_named() -> None:
     """auto is the device's own, plain is none, names come in one order whatever order they were given in."""
     assert parse_execution("auto", CPU) == usual_execution(CPU)
+    assert set(ACCELERATIONS) - usual_execution(CPU).names == {COMPILE, CUDA_GRAPH}
     assert parse_execution("auto", torch.device("cuda")) == PLAIN, "nothing was measured on a GPU"
     assert parse_execution("plain", CPU) == PLAIN and str(PLAIN) == "plain"
     assert str(parse_execution("channels_last, centre_tap", CPU)) == "centre_tap, channels_last"
@@ -130,10 +136,10 @@ def test_an_execution_that_computes_something_else_is_not_used(
 ) -> None:
     """The plain path goes on, and the reason is named in a line."""
 
-    def wrongly(twin: Classifier, device: torch.device, execution: Execution) -> Classifier:
+    def wrongly(twin: Classifier, device: torch.device, execution: Execution, precision: Precision) -> Classifier:
         if execution != PLAIN:
             next(module for module in twin.modules() if isinstance(module, nn.Conv2d)).__class__ = kind
-        return prepare(twin, device, execution)
+        return prepare(twin, device, execution, precision)
 
     monkeypatch.setattr(selfcheck, "prepare", wrongly)
     recipe, images = short_recipe("squeezenet1_1"), few_images(32)
@@ -166,3 +172,31 @@ def test_the_check_finds_nothing_to_compare_in_the_plain_path() -> None:
     recipe, images = short_recipe(), few_images(8)
     classifier = build_classifier(recipe, images, random_source(recipe.model))
     assert check_execution(recipe, classifier, trial_data(recipe, images, CPU).train, CPU, PLAIN) is None
+
+
+def test_a_compiled_network_keeps_its_names_and_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints know nothing of it, a copy is not compiled, and code is kept in the cache folder."""
+    monkeypatch.setenv(library.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    recipe, images = short_recipe(), few_images(8)
+    classifier = build_classifier(recipe, images, random_source(recipe.model))
+    names = list(classifier.state_dict())
+    prepare(classifier, CPU, Execution(frozenset({COMPILE})))
+    assert classifier.network._compiled_call_impl is not None
+    assert copy.deepcopy(classifier).network._compiled_call_impl is None
+    assert list(classifier.state_dict()) == names
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
+
+
+@pytest.mark.soak
+def test_a_compiled_network_trains_as_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole and short batches, and evaluation, pass their check; what was compiled is kept on disk."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    recipe, images = short_recipe("squeezenet1_1"), few_images(32)
+    classifier = build_classifier(recipe, images, random_source(recipe.model))
+    compiled = Execution(frozenset({COMPILE, CHANNELS_LAST}))
+    said: list[str] = []
+    train = trial_data(recipe, images, CPU).train
+    assert verified(recipe, classifier, train, CPU, compiled, said.append) == compiled, said
+    assert len(list(tmp_path.rglob("*.so"))) >= 3, "a whole batch, a short one, and an evaluation's"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from tracker.study.errors import DataError, NotFinite, Stopped
 from tracker.study.recipe import Recipe
 from tracker.training.evaluate import evaluate
+from tracker.training.position import Position
 from tracker.training.splits import DeviceSplit, trial_data
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, learning_rate, run_epochs
 from tracker.vision.images import ImageSet, Statistics
@@ -182,12 +185,42 @@ def test_the_short_last_batch_is_kept(image_set: ImageSet, recipe: Recipe) -> No
 
 
 def test_a_loss_that_is_not_finite_stops_the_trial(image_set: ImageSet, recipe: Recipe) -> None:
-    """The error names metric, epoch and learning rate."""
+    """The error names metric and epoch: of training, or of evaluation where weights are lost in the last step."""
     wild = recipe.model_copy(
         update={"optimizer": "sgd", "lr": 100.0, "weight_decay": 10.0, "epochs": 30, "schedule": "constant"}
     )
-    with pytest.raises(NotFinite, match=r"train_loss is (nan|inf) in epoch \d+"):
+    with pytest.raises(NotFinite, match=r"_loss is (nan|inf) (from step \d of|after) epoch \d+"):
         train(wild, image_set)
+
+
+def test_the_step_that_made_a_loss_infinite_is_named(image_set: ImageSet, recipe: Recipe) -> None:
+    """The first one, however many came after it; counted from 0, as epochs are."""
+    wide = recipe.model_copy(update={"batch_size": 8, "tune": "head", "epochs": 1})
+    for spoiled, position in ((0, Position()), (5, Position()), (6, Position(step=3))):
+        classifier = build_classifier(wide, image_set, random_source("resnet18"))
+        head, steps = cast(torch.nn.Linear, classifier.head), itertools.count(position.step)
+
+        def spoil(module: torch.nn.Module, args: object, out: torch.Tensor, at: int = spoiled) -> torch.Tensor | None:
+            return out * float("nan") if next(steps) == at else None  # noqa: B023
+
+        head.register_forward_hook(spoil)
+        epochs = run_epochs(wide, classifier, trial_data(wide, image_set, CPU), CPU, position=position)
+        with pytest.raises(NotFinite, match=f"train_loss is nan from step {spoiled} of epoch 0 on"):
+            next(epochs)
+
+
+@pytest.mark.parametrize("name", ["val_loss", "test_loss"])
+def test_a_network_that_diverged_in_evaluation_only_stops_the_trial_too(
+    image_set: ImageSet, recipe: Recipe, name: str
+) -> None:
+    """BatchNorm trains on its batch, and evaluates on what it recorded: an accuracy of such a network means nothing."""
+    chosen = recipe.model_copy(update={"epochs": 1, "val_fraction": 0.2 if name == "val_loss" else 0.0})
+    classifier = build_classifier(chosen, image_set, random_source("resnet18"))
+    norm = next(module for module in classifier.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    norm.running_mean.fill_(float("nan"))
+    with pytest.raises(NotFinite, match=f"{name} is nan after epoch 0"):
+        next(run_epochs(chosen, classifier, trial_data(chosen, image_set, CPU), CPU))
 
 
 def test_a_trial_stops_between_two_steps_when_asked(image_set: ImageSet, recipe: Recipe) -> None:

@@ -70,7 +70,7 @@ def test_what_has_been_agreed_is_not_asked_again(checks: list[str], monkeypatch:
 
 def test_what_differs_is_looked_at_each_time(checks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A mended driver is believed at once; and the plain path is never a question."""
-    monkeypatch.setattr(selfcheck, "ALLOWED", -1.0)
+    monkeypatch.setattr(selfcheck, "ALLOWED", dict.fromkeys(selfcheck.ALLOWED, -1.0))
     monkeypatch.setattr(selfcheck, "LEAST", dict.fromkeys(("input", "output", "gradients"), -1.0))
     recipe = short_recipe("squeezenet1_1")
     answer, asked = ask(recipe)

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from tracker.study.errors import DiskFull
 from tracker.study.home import Home
 from tracker.study.recipe import Recipe
-from tracker.sweep.executors.placement import threads_of
 from tracker.sweep.sizes import GENERATIONS, finished_bytes, running_bytes
+from tracker.training.device import threads_of
 from tracker.training.execution import prepare, usual_execution
 from tracker.training.splits import TrialData, to_device
 from tracker.training.trial import build_classifier, run_epochs
@@ -73,7 +73,7 @@ def measure_pace(recipe: Recipe, images: ImageSet, channels: int, home: Home, de
     try:
         classifier = build_classifier(timed, images, Source("random", recipe.model, channels, None, None, "random"))
         execution = usual_execution(device)
-        prepare(classifier, device, execution)
+        prepare(classifier, device, execution, recipe.precision)
         for result in run_epochs(timed, classifier, data, device, execution=execution):
             seconds = result.metrics["epoch_seconds"]
             training = len(train) / result.metrics["images_per_second"]

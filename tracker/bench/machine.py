@@ -6,16 +6,18 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tracker.study.recipe import Recipe
+from tracker.study.recipe import Precision, Recipe
 from tracker.tracking.environment import git_state
-from tracker.training.device import describe_device
+from tracker.training.device import describe_device, threads_of
+from tracker.training.precision import set_tf32
 from tracker.vision.models import build_network
 
 SIDE = {"cpu": 1024, "cuda": 8192}
@@ -24,6 +26,17 @@ COPIED_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
 TIMES = 5
 COUNTED = 2
 """Images of the batch whose arithmetic is counted."""
+
+
+@contextmanager
+def as_in_a_worker() -> Iterator[None]:
+    """Compute in as many threads as the lone worker of a sweep has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads_of(1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def facts(device: torch.device) -> dict[str, str]:
@@ -45,10 +58,12 @@ def facts(device: torch.device) -> dict[str, str]:
     return found
 
 
-def peak_flops(device: torch.device) -> float:
-    """Return floating-point operations a second of a large product of fp32 matrices: what convolutions are held to."""
-    side = SIDE[device.type]
-    one, other = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
+def peak_flops(device: torch.device, precision: Precision = "fp32") -> float:
+    """Return floating-point operations a second of a large product of matrices: what convolutions are held to."""
+    if device.type == "cuda":
+        set_tf32(precision == "tf32")
+    side, kind = SIDE[device.type], torch.bfloat16 if precision == "bf16" else torch.float32
+    one, other = (torch.rand(side, side, device=device).to(kind) for _ in range(2))
     return 2 * side**3 / _seconds(lambda: one @ other, device)
 
 

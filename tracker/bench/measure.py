@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from tracker.bench.sides import PIECES, EngineSide, ReferenceSide, Side
-from tracker.bench.subject import SHAPES, make_images, make_recipe
+from tracker.bench.company import REHEARSALS, memory_of
+from tracker.bench.energy import EnergyCounter, joules_of
+from tracker.bench.sides import ALONE, PIECES, EngineSide, ReferenceSide, Side
+from tracker.bench.subject import SEED, SHAPES, carried_out, make_images, make_recipe, usable_execution
+from tracker.study.recipe import Precision
 from tracker.training.execution import Execution
 
-SEED = 223
 LOADED = 40
 """Batches of `input`, at least."""
 
@@ -23,7 +25,7 @@ class Timing:
     """How long a piece took, each time it was done.
 
     Args:
-        images: each time.
+        images: each time; 0 where the piece is not about images.
         seconds: one for each round.
     """
 
@@ -47,19 +49,26 @@ class Measured:
 
     Args:
         piece: a key of `PIECES`.
-        peak_bytes: memory of the device at its highest while the engine did it; None on a CPU.
+        execution: what the engine used.
+        reference: None where only the engine has such a piece.
+        joules: that an image took, the reference's way and the engine's; None where that is not told.
+        peak_bytes: memory of a trial in a process of its own, at its highest: `Company.peak_bytes`.
     """
 
     model: str
     dataset: str
     piece: str
-    reference: Timing
+    execution: str
+    reference: Timing | None
     engine: Timing
-    peak_bytes: int | None
+    joules: tuple[float, float] | None = None
+    peak_bytes: int | None = None
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """How many times faster the engine is: the median over rounds of the ratio within a round."""
+        if self.reference is None:
+            return None
         return statistics.median(
             theirs / ours for theirs, ours in zip(self.reference.seconds, self.engine.seconds, strict=True)
         )
@@ -74,81 +83,65 @@ def measure(
     batch_size: int,
     batches: int,
     times: int,
+    precision: Precision = "fp32",
+    counter: EnergyCounter | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Measured]:
     """Measure every piece of every model on every dataset's shape.
 
     Args:
+        execution: what is asked for; each model and shape is measured with what a sweep would make of it.
         batches: that an epoch has; test images are a fifth of its images.
         times: rounds; one more comes before, and does not count.
-        say: told what is being measured.
+        counter: of the device's energy, where it has one.
+        say: told what is being measured, and why an execution is not what was asked for.
     """
     for dataset in datasets:
         images = make_images(dataset, batches * batch_size, SEED)
         stock = make_images(dataset, max(batches, LOADED) * batch_size, SEED)
         for model in models:
-            recipe = make_recipe(model, dataset, batch_size, epochs=times + 1)
-            engine = EngineSide(recipe, images, stock, device, execution)
+            recipe = make_recipe(model, dataset, batch_size, precision)
+            name = f"{model} on {dataset}"
+            about = partial(_about, name, say)
+            used = usable_execution(recipe, SHAPES[dataset], device, execution, about)
+            counts = {"input": len(stock.train), "step": batch_size, "evaluation": len(images.test), "start": 0}
             with ReferenceSide(recipe, images, stock, device) as reference:
                 for piece in PIECES:
-                    say(f"{model} on {dataset}: {piece}")
-                    counts = {"input": len(stock.train), "step": batch_size, "evaluation": len(images.test)}
+                    say(f"{name}: {piece}")
+                    engine = EngineSide(recipe, images, stock, device, used)
+                    other = None if piece in ALONE else reference
                     count = counts.get(piece, len(images.train))
-                    yield _measured(model, dataset, piece, count, reference, engine, device, times)
+                    theirs, ours = _rounds(piece, count, other, engine, times, REHEARSALS[device.type])
+                    joules = _joules(counter, count, reference, engine) if counter and piece == "epoch" else None
+                    for reason in engine.told:
+                        about(reason)
+                    truly = str(carried_out(used, engine.told))
+                    del engine  # with what it holds on the device
+                    peak = None
+                    if piece == "epoch":
+                        peak = memory_of(recipe, SHAPES[dataset], device, used, batches=batches)
+                    yield Measured(model, dataset, piece, truly, theirs, ours, joules, peak)
 
 
-def _measured(
-    model: str,
-    dataset: str,
-    piece: str,
-    images: int,
-    reference: ReferenceSide,
-    engine: EngineSide,
-    device: torch.device,
-    times: int,
-) -> Measured:
-    theirs, ours, peak = [], [], 0
+def _about(name: str, say: Callable[[str], None], text: str) -> None:
+    say(f"{name}: {text}")
+
+
+def _rounds(
+    piece: str, images: int, reference: Side | None, engine: Side, times: int, rehearsals: int
+) -> tuple[Timing | None, Timing]:
+    """Time a piece in turn, after rehearsals that do not count: caches, kernels chosen, processes started."""
+    sides = [engine] if reference is None else [engine, reference]
+    for _ in range(rehearsals - 1):
+        getattr(engine, piece)()
+    taken: dict[Side, list[float]] = {side: [] for side in sides}
     for round_number in range(times + 1):
-        seconds: dict[str, float] = {}
-        sides: list[tuple[str, Side]] = [("theirs", reference), ("ours", engine)]
-        for name, side in sides if round_number % 2 else reversed(sides):
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-                torch.cuda.reset_peak_memory_stats(device)
-            begun = time.perf_counter()
-            getattr(side, piece)()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[name] = time.perf_counter() - begun
-            if device.type == "cuda" and side is engine:
-                peak = max(peak, torch.cuda.max_memory_allocated(device))
-        if round_number:  # the first is a rehearsal: caches, kernels chosen, processes started
-            theirs.append(seconds["theirs"])
-            ours.append(seconds["ours"])
-    return Measured(
-        *(model, dataset, piece),
-        Timing(images, tuple(theirs)),
-        Timing(images, tuple(ours)),
-        peak or None,
-    )
+        for side in sides if round_number % 2 else reversed(sides):
+            taken[side].append(getattr(side, piece)())
+    timings = {side: Timing(images, tuple(seconds[1:])) for side, seconds in taken.items()}
+    return None if reference is None else timings[reference], timings[engine]
 
 
-def projected_hours(found: Sequence[Measured], *, epochs: int = 100, normalizations: int = 4) -> dict[str, float]:
-    """Return the hours that the measured part of the reference study's grid takes on one device, a trial at a time.
-
-    From the time of an epoch, whose training and evaluation are scaled apart: no logging, no checkpoints, no start.
-
-    Returns:
-        By side: reference and engine.
-    """
-    hours = {"reference": 0.0, "engine": 0.0}
-    by_place = {(each.model, each.dataset, each.piece): each for each in found}
-    for (model, dataset, piece), whole in by_place.items():
-        if piece != "epoch":
-            continue
-        for side in hours:
-            epoch, judged = getattr(whole, side), getattr(by_place[model, dataset, "evaluation"], side)
-            training = max(0.0, epoch.median - judged.median) / epoch.images * SHAPES[dataset].train
-            seconds = training + SHAPES[dataset].test / judged.rate
-            hours[side] += seconds * epochs * normalizations / 3600
-    return hours
+def _joules(counter: EnergyCounter, images: int, reference: Side, engine: Side) -> tuple[float, float]:
+    """Return what an image of an epoch takes, both ways."""
+    return joules_of(counter, reference.epoch) / images, joules_of(counter, engine.epoch) / images

@@ -1,7 +1,7 @@
 """The reference study's way of training, kept small and faithful, to be measured against.
 
 Images are PIL's, augmented one by one by torchvision in the processes of a DataLoader; the network runs
-eagerly in contiguous fp32, and the host reads loss and accuracy after every step.
+eagerly, contiguous, in what torch takes for fp32, and the host reads loss and accuracy after every step.
 
 Source: github.com/TooTouch/Normalization-Test, with its misspelt comparison mended.
 """
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
 
 from tracker.study.recipe import Recipe
+from tracker.training.precision import set_tf32
 from tracker.vision.images import Split, Statistics
 
 WORKERS = 16
@@ -100,6 +101,13 @@ def train_epoch(
         correct += int((logits.argmax(1) == labels).sum().item())
         count += len(labels)
     return loss_sum / count, correct / count
+
+
+def as_torch_comes() -> None:
+    """Let CUDA compute as it does in a program that says nothing: convolutions may use TF32, matrix products not."""
+    set_tf32(False)
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.fp32_precision = "tf32"
 
 
 @torch.no_grad()

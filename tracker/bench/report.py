@@ -3,62 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from tracker.bench.energy import EnergyCounter
 from tracker.bench.machine import copy_bandwidth, facts, peak_flops, step_flops
-from tracker.bench.measure import Measured, Timing, projected_hours
+from tracker.bench.measure import Measured, Timing
+from tracker.bench.projection import project
 from tracker.bench.sides import PIECES
 from tracker.bench.subject import SHAPES, make_recipe
+from tracker.bench.traffic import step_traffic
+from tracker.study.recipe import Precision
 from tracker.training.execution import Execution
+from tracker.training.precision import slowness
 
 
 def document(
-    found: Sequence[Measured], device: torch.device, execution: Execution, settings: Mapping[str, int], workers: int
+    found: Sequence[Measured],
+    device: torch.device,
+    execution: Execution,
+    settings: Mapping[str, int],
+    workers: int,
+    precision: Precision = "fp32",
+    counter: EnergyCounter | None = None,
 ) -> dict[str, Any]:
-    """Return everything as plain values: seconds, images a second, bytes, fractions.
+    """Return everything as plain values: seconds, images a second, bytes, joules, fractions.
 
     Args:
+        execution: what was asked for.
         settings: batch_size, batches, times.
         workers: of the reference's loader.
+        counter: that energy was read from.
     """
-    peak = peak_flops(device)
-    flops: dict[tuple[str, str], float] = {}
+    held: Precision = "fp32" if slowness(precision, device) else precision  # what is emulated is no measure
+    peak, copying = peak_flops(device, held), copy_bandwidth(device)
     rows = []
     for each in found:
-        shape = SHAPES[each.dataset]
-        key = (each.model, each.dataset)
-        if each.piece == "step" and key not in flops:
-            recipe = make_recipe(each.model, each.dataset, settings["batch_size"], 1)
-            flops[key] = step_flops(recipe, shape.size, shape.classes)
-        rows.append(
-            {
-                "model": each.model,
-                "dataset": each.dataset,
-                "piece": each.piece,
-                "images": each.engine.images,
-                "reference": _timing(each.reference),
-                "engine": _timing(each.engine),
-                "ratio": each.ratio,
-                "share_of_peak": flops[key] * each.engine.rate / peak if each.piece == "step" else None,
-                "peak_bytes": each.peak_bytes,
-            }
-        )
-    cells = sorted({(each.model, each.dataset) for each in found})
+        row: dict[str, Any] = {
+            "model": each.model,
+            "dataset": each.dataset,
+            "piece": each.piece,
+            "execution": each.execution,
+            "images": each.engine.images,
+            "reference": None if each.reference is None else _timing(each.reference),
+            "engine": _timing(each.engine),
+            "ratio": each.ratio,
+            "share_of_peak": None,
+            "share_of_copy": None,
+            "peak_bytes": each.peak_bytes,
+            "joules_an_image": None
+            if each.joules is None
+            else dict(zip(("reference", "engine"), each.joules, strict=True)),
+        }
+        if each.piece == "step":
+            shape = SHAPES[each.dataset]
+            recipe = make_recipe(each.model, each.dataset, settings["batch_size"], precision)
+            moved = step_traffic(recipe, shape.size, shape.classes).of(recipe.batch_size)
+            row["share_of_peak"] = step_flops(recipe, shape.size, shape.classes) * each.engine.rate / peak
+            row["share_of_copy"] = moved / each.engine.median / copying
+        rows.append(row)
+    projection = project(found)
     return {
         "machine": facts(device),
-        "execution": str(execution),
+        "asked": str(execution),
+        "precision": precision,
         "settings": {**settings, "loader_workers": workers},
         "pieces": PIECES,
-        "peak_flops_fp32": peak,
-        "copy_bytes_per_second": copy_bandwidth(device),
+        "peak_flops": peak,
+        "peak_precision": held,
+        "copy_bytes_per_second": copying,
+        "energy": None if counter is None else counter.source,
         "measurements": rows,
-        "projection": {
-            "what": f"hours of 100 epochs, 4 normalizations, one seed, of {len(cells)} of the 16 pairs of model and "
-            "dataset of the reference study, one trial at a time",
-            **projected_hours(found),
-        },
+        "projection": {"what": projection.what, "cells": projection.cells, **asdict(projection)},
     }
 
 
@@ -66,31 +84,84 @@ def markdown(found: Mapping[str, Any]) -> str:
     """Return a document as Markdown: the machine, the measurements, the projection."""
     machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     settings = ", ".join(f"{name} {value}" for name, value in found["settings"].items())
+    rows = found["measurements"]
+    one = {row["execution"] for row in rows} == {found["asked"]}
+    columns: list[tuple[str, str]] = [("model", "---"), ("dataset", "---"), ("piece", "---")]
+    columns += [] if one else [("execution", "---")]
+    columns += [(name, "--:") for name in NUMBERS]
+    if found["energy"] is None:
+        columns = [column for column in columns if not column[0].startswith("J/image")]
     lines = [
         machine,
-        f"engine: {found['execution']}; {settings}",
-        f"fp32 matrix product {found['peak_flops_fp32'] / 1e12:.3g} TFLOP/s, copy "
-        f"{found['copy_bytes_per_second'] / 1e9:.3g} GB/s",
+        asked_for(found["asked"], one),
+        f"precision {found['precision']}; {settings}",
+        f"{found['peak_precision']} matrix product {found['peak_flops'] / 1e12:.3g} TFLOP/s, copy "
+        f"{found['copy_bytes_per_second'] / 1e9:.3g} GB/s; energy: {found['energy'] or 'not told by this machine'}",
         "",
-        "| model | dataset | piece | reference, images/s | engine, images/s | ratio | "
-        "engine, ms: median (least to most) | of peak |",
-        "|---|---|---|--:|--:|--:|--:|--:|",
+        "| " + " | ".join(name for name, _ in columns) + " |",
+        "|" + "|".join(rule for _, rule in columns) + "|",
     ]
-    for row in found["measurements"]:
-        ours = row["engine"]
-        share = "" if row["share_of_peak"] is None else f"{100 * row['share_of_peak']:.0f} %"
-        lines.append(
-            f"| {row['model']} | {row['dataset']} | {row['piece']} | {row['reference']['images_per_second']:,.0f} | "
-            f"{ours['images_per_second']:,.0f} | {row['ratio']:.2f} | {1e3 * ours['median']:,.1f} "
-            f"({1e3 * min(ours['seconds']):,.1f} to {1e3 * max(ours['seconds']):,.1f}) | {share} |"
-        )
+    for row in rows:
+        told = _told(row, found["asked"])
+        lines.append("| " + " | ".join(told[name] for name, _ in columns) + " |")
     projection = found["projection"]
     lines += [
         "",
-        "A share of the peak counts the operations of the plain network; the engine leaves some of them out.",
+        "of peak, of copy: operations and bytes that a step of the plain network needs at least, as shares of what the "
+        "machine was measured to give; the engine leaves some out.",
+        "memory: of a process that trains nothing else.",
         f"{projection['what']}: reference {projection['reference']:,.2f} h, engine {projection['engine']:,.2f} h",
     ]
     return "\n".join(lines)
+
+
+NUMBERS = (
+    "reference, images/s",
+    "engine, images/s",
+    "ratio",
+    "engine, ms: median (least to most)",
+    "of peak",
+    "of copy",
+    "memory, MB",
+    "J/image, reference",
+    "J/image, engine",
+)
+"""The table's columns of numbers; energy only where the machine tells it."""
+
+
+def asked_for(asked: str, one: bool) -> str:
+    """Say what the engine used; where that is not `one` for all rows, what was asked for."""
+    return f"engine: {asked}" if one else f"engine: asked for {asked}; each row says what of it was used"
+
+
+def used(execution: str, asked: str) -> str:
+    """Say what was used of what was asked for, shortly."""
+    if execution in (asked, "plain"):
+        return "as asked" if execution == asked else execution
+    names = execution.split(", ")
+    return "without " + ", ".join(name for name in asked.split(", ") if name not in names)
+
+
+def _told(row: Mapping[str, Any], asked: str) -> dict[str, str]:
+    """Return a row's cells by column; empty where there is nothing to tell."""
+    ours, theirs, joules = row["engine"], row["reference"], row["joules_an_image"]
+    milliseconds = [f"{1e3 * seconds:,.1f}" for seconds in (ours["median"], min(ours["seconds"]), max(ours["seconds"]))]
+    told = {name: row[name] for name in ("model", "dataset", "piece")} | {"execution": used(row["execution"], asked)}
+    told |= dict.fromkeys(NUMBERS, "")
+    told["engine, ms: median (least to most)"] = "{} ({} to {})".format(*milliseconds)
+    if row["images"]:
+        told["engine, images/s"] = f"{ours['images_per_second']:,.0f}"
+    if theirs is not None:
+        told["reference, images/s"] = f"{theirs['images_per_second']:,.0f}"
+        told["ratio"] = f"{row['ratio']:.2f}"
+    if row["share_of_peak"] is not None:
+        told["of peak"] = f"{100 * row['share_of_peak']:.0f} %"
+        told["of copy"] = f"{100 * row['share_of_copy']:.0f} %"
+    if row["peak_bytes"] is not None:
+        told["memory, MB"] = f"{row['peak_bytes'] / 1e6:,.0f}"
+    if joules is not None:
+        told["J/image, reference"], told["J/image, engine"] = f"{joules['reference']:.3g}", f"{joules['engine']:.3g}"
+    return told
 
 
 def _timing(timing: Timing) -> dict[str, Any]:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from tracker.study.recipe import Recipe
+from tracker.study.recipe import Precision, Recipe
 from tracker.study.seeds import derive_seed
+from tracker.study.shifts import AS_IS
+from tracker.training.execution import CUDA_GRAPH, Execution, prepare
+from tracker.training.selfcheck import verified, with_usable_input
+from tracker.training.splits import to_device, trial_data
+from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
 from tracker.vision.images import ImageSet, Split, Statistics
+from tracker.vision.rewrites.rewriting import REWRITES, rewrite
+from tracker.vision.sources import Source
 from tracker.vision.statistics import PUBLISHED
+
+SEED = 223
+CHECKED = 8
+"""Images that an execution is checked on."""
+EPOCHS = 100_000
+"""More than any measurement trains."""
+LEARNING_RATE = 1e-5
+"""Decides nothing about time, and keeps a loss on random labels finite."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +35,14 @@ class Shape:
 
     Args:
         train, test: images.
-        size: pixels of a side, three channels.
+        size: pixels of a side.
     """
 
     train: int
     test: int
     size: int
     classes: int
+    channels: int = 3
 
 
 SHAPES = {
@@ -40,26 +58,90 @@ EVALUATED = 5
 
 
 def make_images(dataset: str, count: int, seed: int) -> ImageSet:
-    """Return images of a dataset's shape, of random bytes: their values decide nothing about time.
+    """Return images of a dataset's shape, with its published statistics.
 
     Args:
         count: training images; test images are a fifth of them.
     """
-    shape = SHAPES[dataset]
+    shape = replace(SHAPES[dataset], train=count, test=max(1, count // EVALUATED))
+    return random_images(shape, seed, dataset, PUBLISHED[dataset])
+
+
+def random_images(shape: Shape, seed: int, name: str = "random", statistics: Statistics | None = None) -> ImageSet:
+    """Return images of random bytes: their values decide nothing about time."""
     rng = np.random.default_rng(derive_seed(seed, "bench"))
 
     def split(images: int) -> Split:
-        pixels = rng.integers(0, 256, (images, 3, shape.size, shape.size), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (images, shape.channels, shape.size, shape.size), dtype=np.uint8)
         return Split(pixels, rng.integers(0, shape.classes, images, dtype=np.int64))
 
-    statistics: Statistics = PUBLISHED[dataset]
     names = tuple(map(str, range(shape.classes)))
-    return ImageSet(dataset, split(count), split(max(1, count // EVALUATED)), names, statistics, "0" * 16)
+    even = Statistics((0.5,) * shape.channels, (0.29,) * shape.channels)
+    return ImageSet(name, split(shape.train), split(shape.test), names, statistics or even, "0" * 16)
 
 
-def make_recipe(model: str, dataset: str, batch_size: int, epochs: int) -> Recipe:
+def make_recipe(model: str, dataset: str, batch_size: int, precision: Precision = "fp32") -> Recipe:
     """Return the reference protocol's recipe, from random weights: their values decide nothing about time either."""
     return Recipe(
         model=model, dataset=dataset, normalization="finetune", source="random", statistics="published",
-        batch_size=batch_size, epochs=epochs,
+        batch_size=batch_size, epochs=EPOCHS, lr=LEARNING_RATE, precision=precision,
     )  # fmt: skip
+
+
+def bare(recipe: Recipe) -> Recipe:
+    """Return a recipe as it is measured: what decides time is its own, all else needs nothing on this machine."""
+    plain = {"shift": AS_IS, "statistics": "exact", "limit_train": None, "limit_test": None, "val_fraction": 0.0}
+    return recipe.model_copy(update={**plain, "epochs": EPOCHS, "lr": LEARNING_RATE})
+
+
+def stand_in(recipe: Recipe, images: ImageSet) -> Source:
+    """Return random weights where the recipe's source is: with statistics, and with the channels of its network."""
+    channels = 3 if recipe.source == "torchvision" else images.channels
+    return Source("random", recipe.model, channels, Statistics((0.5,) * channels, (0.25,) * channels), None, "random")
+
+
+def usable_execution(
+    recipe: Recipe, shape: Shape, device: torch.device, wanted: Execution, say: Callable[[str], None]
+) -> Execution:
+    """Return what a sweep would train this with: what is wanted, where it does what the plain path does.
+
+    A rewrite that finds nothing in the network is left out too, so that what is named is what was used.
+
+    Args:
+        say: told why it is something else.
+    """
+    images = random_images(replace(shape, train=CHECKED, test=1), SEED, recipe.dataset, PUBLISHED.get(recipe.dataset))
+    classifier = build_classifier(recipe, images, stand_in(recipe, images))
+    split = to_device(images.train, device)
+    wanted = with_usable_input(recipe, classifier, split, wanted, say)
+    used = verified(recipe, classifier, split, device, wanted, say)
+    asked = [name for name in REWRITES if name in used]
+    found = rewrite(classifier.network, asked)
+    for name in (name for name in asked if name not in found):
+        say(f"{name} finds nothing to do in {recipe.model}")
+        used = used.without(name)
+    return used
+
+
+def train(
+    recipe: Recipe, images: ImageSet, device: torch.device, execution: Execution, say: Callable[[str], None]
+) -> Iterator[EpochResult]:
+    """Build a trial and yield its epochs.
+
+    Args:
+        say: told, while it is trained, why steps are not recorded: `carried_out`.
+    """
+    classifier = build_classifier(recipe, images, stand_in(recipe, images))
+    data = trial_data(recipe, images, device)
+    prepare(classifier, device, execution, recipe.precision)
+    optimizer = build_optimizer(recipe, classifier, execution)
+    return run_epochs(recipe, classifier, data, device, optimizer=optimizer, execution=execution, say=say)
+
+
+def carried_out(execution: Execution, told: Sequence[str]) -> Execution:
+    """Return what a trial was trained with in truth.
+
+    Args:
+        told: what `run_epochs` said: there is one thing that it tries, and goes on without.
+    """
+    return execution.without(CUDA_GRAPH) if told else execution

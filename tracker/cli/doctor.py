@@ -116,7 +116,8 @@ def _self_check(place: Home, device: str, study: Study | None, *, show: bool) ->
 
     outcomes: list[Outcome] = []
     with stderr_console().status("the self-check: every acceleration beside the plain path"):
-        outcomes += self_check(subjects_of(study, place), resolve_device(device))
+        resolved = resolve_device(device)
+        outcomes += self_check(subjects_of(study, place, resolved), resolved)
     if not show:
         return outcomes
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)

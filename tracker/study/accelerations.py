@@ -11,6 +11,8 @@ ACCELERATIONS: dict[str, str] = {
     "channels_last": "images and weights lie with their channels together, as convolutions want them",
     "fused_optimizer": "the optimizer updates each parameter in one kernel",
     "fused_input": "a batch is gathered, cropped, flipped and normalized at once",
+    "compile": "the network is compiled by torch.compile, once for each size of batch",
+    "cuda_graph": "a whole step, and evaluation, is recorded once and replayed without the host; on CUDA only",
 }
 """Every acceleration. Each computes what the plain path computes, up to rounding, and can be left out."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -22,6 +22,10 @@ DATASET_KINDS = ("cifar10", "cifar100", "svhn", "tiny-imagenet-200", "digits", "
 
 SOURCE_WORDS = ("torchvision", "random")
 """Sources that need no `sources:` section: pre-trained torchvision weights, or none at all."""
+
+Precision = Literal["fp32", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""What a network computes in while it is trained; `tracker.training.precision` does it."""
 
 
 def normalization_names() -> list[str]:
@@ -97,6 +101,11 @@ class Recipe(Frozen):
     lr: float = Field(0.001, gt=0, le=100, description="learning rate of the first epoch")
     weight_decay: float = Field(0.0, ge=0, le=10, description="as torch.optim's")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate by epoch; cosine ends at 0")
+    precision: Precision = Field(
+        "fp32",
+        description="what convolutions and matrix products of training compute in: `fp32`; `tf32`, on GPUs that have "
+        "it; or `bf16`, with weights, BatchNorm's statistics, the first and the last layer in fp32",
+    )
     crop_padding: int = Field(
         4, ge=0, le=64, description="pixels of black padding before a random crop to the old size; 0: no crop"
     )

@@ -61,6 +61,9 @@ def estimate_cost(
         seconds_by_cell: what finished cells took, by id.
         done: those cells.
         workers: how many run at once; on a CPU they share the cores, so time is divided on CUDA only.
+
+    Raises:
+        DeviceError: the device cannot compute in a cell's precision.
     """
     known: dict[object, list[float]] = {}
     for cell in done:
@@ -82,9 +85,10 @@ def estimate_cost(
             seconds = statistics.fmean(known[kind])
         elif state.shape is not None and state.train and state.test and state.classes:
             probed += 1
-            key = (recipe.model, recipe.tune, recipe.batch_size, state.shape)
+            key = (recipe.model, recipe.tune, recipe.batch_size, recipe.precision, state.shape)
             if key not in probes:
-                say(f"timing a step of {recipe.model} at {state.shape[1]} x {state.shape[2]}")
+                precision = "" if recipe.precision == "fp32" else f" in {recipe.precision}"
+                say(f"timing a step of {recipe.model} at {state.shape[1]} x {state.shape[2]}{precision}")
                 probes[key] = _seconds_per_image(cell, state.shape, state.classes, device)
             train, val, test = split_sizes(recipe, state.train, state.test)
             seconds = probes[key] * (train + (val + test) * FORWARD_SHARE) * recipe.epochs
@@ -106,7 +110,8 @@ def _seconds_per_image(cell: Cell, shape: tuple[int, int, int], classes: int, de
     """Time three training steps after a warm-up; return the median, divided by the batch."""
     recipe, channels = cell.recipe, shape[0]
     network, head = build_network(recipe.model, channels=channels, classes=classes, seed=0)
-    classifier = prepare(Classifier(MinMax(), network, head, channels), device, usual_execution(device))
+    classifier = Classifier(MinMax(), network, head, channels)
+    prepare(classifier, device, usual_execution(device), recipe.precision)
     classifier.set_trainable(recipe.tune)
     classifier.train_mode(recipe.tune)
     count = min(PROBE_BATCH[device.type], recipe.batch_size)

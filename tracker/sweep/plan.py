@@ -86,7 +86,7 @@ def make_plan(study: Study, home: Home, storage: str | None = None, replace: boo
 def estimate_plan(
     plan: Plan, home: Home, device: str, workers: int, keep: Keep, say: Callable[[str], None]
 ) -> Estimate | str:
-    """Estimate what is left of a plan; a sentence where the device it is meant for is not here.
+    """Estimate what is left of a plan; a sentence where the device it is meant for is not here, or cannot do it.
 
     Raises:
         UsageError: torchvision has no such model.
@@ -94,9 +94,9 @@ def estimate_plan(
     check_models(plan.study)
     try:
         resolved = resolve_device(device)
+        return estimate_cost(plan.to_do, plan.seconds_by_cell, plan.done, home, resolved, workers, keep, say)
     except DeviceError as error:
         return f"unknown: {error.message}"
-    return estimate_cost(plan.to_do, plan.seconds_by_cell, plan.done, home, resolved, workers, keep, say)
 
 
 def describe_plan(plan: Plan, estimate: Estimate | str, home: Home) -> RenderableType:

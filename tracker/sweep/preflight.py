@@ -13,12 +13,13 @@ import torch
 from tracker.study.errors import DiskFull, PreflightError, TrackerError, UsageError
 from tracker.study.extensions import installed
 from tracker.study.home import Home
-from tracker.study.recipe import DatasetSpec
+from tracker.study.recipe import DatasetSpec, Precision
 from tracker.study.study import Cell, Study
 from tracker.sweep.own_parts import probe_own_model, probe_own_normalization
 from tracker.sweep.probes import StartingPoint, probe_batch, probe_normalizations
-from tracker.sweep.sources import cell_source, source_job
+from tracker.sweep.sources import cell_source, jobs_of, source_job
 from tracker.training.device import resolve_device
+from tracker.training.precision import require_precision, slowness
 from tracker.training.trial import target_statistics
 from tracker.vision.datasets import datasets_of, open_dataset
 from tracker.vision.images import ImageSet
@@ -76,6 +77,10 @@ def preflight(
 
     resolved: list[torch.device] = []
     attempt(lambda: resolved.append(resolve_device(device)))
+    for precision in _precisions(cells, home) if resolved else ():
+        attempt(partial(require_precision, precision, resolved[0]))
+        if reason := slowness(precision, resolved[0]):
+            say(reason)
     images: dict[str, ImageSet] = {}
     for name, spec in datasets_of(cells).items():
         say(f"checking dataset {name}")
@@ -101,6 +106,12 @@ def preflight(
     if obstacles:
         raise PreflightError(obstacles)
     return Checked(resolved[0], images)
+
+
+def _precisions(cells: Sequence[Cell], home: Home) -> list[Precision]:
+    """Return what cells compute in, and sources that are still to be pre-trained, each once."""
+    jobs = [job.recipe for job in jobs_of(cells) if not job.path(home).is_file()]
+    return list(dict.fromkeys(recipe.precision for recipe in [*(cell.recipe for cell in cells), *jobs]))
 
 
 def check_models(study: Study) -> None:

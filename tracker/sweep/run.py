@@ -17,7 +17,7 @@ from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.events import Event
 from tracker.sweep.executors.local import Crew, Start
-from tracker.sweep.executors.placement import Slot, lay_out, threads_of
+from tracker.sweep.executors.placement import Slot, lay_out
 from tracker.sweep.executors.pool import WorkerProcess, warm_up
 from tracker.sweep.options import SweepOptions
 from tracker.sweep.plan import Plan, make_plan
@@ -33,6 +33,7 @@ from tracker.tracking.events import Status
 from tracker.tracking.replay import replay
 from tracker.tracking.server.session import revive
 from tracker.tracking.writing import StudyTracking
+from tracker.training.device import threads_of
 from tracker.vision.progress import Progress, silent
 
 

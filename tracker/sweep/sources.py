@@ -14,9 +14,10 @@ from tracker.study.home import Home
 from tracker.study.recipe import DatasetSpec, Recipe
 from tracker.study.study import Cell
 from tracker.training.execution import prepare, usual_execution
-from tracker.training.selfcheck import verified, with_usable_input
+from tracker.training.selfcheck import with_usable_input
 from tracker.training.splits import trial_data
 from tracker.training.trial import EpochResult, build_classifier, run_epochs, target_statistics
+from tracker.training.verdicts import agreed_execution
 from tracker.vision.checkpoint import CheckpointFacts, save_checkpoint
 from tracker.vision.images import ImageSet
 from tracker.vision.raw_shift import open_shifted
@@ -112,8 +113,8 @@ def pretrain(job: SourceJob, home: Home, device: torch.device, on_epoch: Callabl
     classifier = build_classifier(job.recipe, images, random_source(job.recipe.model))
     usual = usual_execution(device)
     usual = with_usable_input(job.recipe, classifier, data.train, usual, lambda _: None)
-    execution = verified(job.recipe, classifier, data.train, device, usual)
-    prepare(classifier, device, execution)
+    execution = agreed_execution(job.recipe, classifier, data.train, device, usual)
+    prepare(classifier, device, execution, job.recipe.precision)
     history = []
     for result in run_epochs(job.recipe, classifier, data, device, execution=execution):
         history.append(result.metrics)

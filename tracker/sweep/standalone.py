@@ -17,7 +17,7 @@ from tracker.study.errors import DeviceError, TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
-from tracker.sweep.executors.placement import device_place, threads_of
+from tracker.sweep.executors.placement import device_place
 from tracker.sweep.joining import check_fitness, open_cells
 from tracker.sweep.progress import make_display, say_on
 from tracker.sweep.workers.config import CellSettings, CrewConfig, WorkerConfig
@@ -26,6 +26,7 @@ from tracker.tracking.replay import replay
 from tracker.tracking.server.addresses import URI_VARIABLE
 from tracker.tracking.server.session import tracking_session
 from tracker.tracking.writing import StudyPlace
+from tracker.training.device import threads_of
 from tracker.vision.progress import Progress, silent
 
 

@@ -1,12 +1,16 @@
-"""Which device a trial runs on."""
+"""Which device a trial runs on, with how many threads, and whether its memory was too small."""
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
 
 from tracker.study.errors import DeviceError, UsageError
+
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
+"""How torch says it where it has no exception of its own: the CPU's allocator, cuBLAS, old CUDA calls."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -40,3 +44,18 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def threads_of(slots: int) -> int:
+    """Return how many CPU threads each of so many trials may use; OMP_NUM_THREADS is the most."""
+    cores = len(os.sched_getaffinity(0))
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(given) if given.isdigit() and int(given) else cores
+    return max(1, min(most, cores // max(1, slots)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that memory, the device's or the machine's, was too small."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -47,11 +48,21 @@ def evaluate(
     classifier.eval()
     loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
     predictions = []
-    for first in range(0, len(split), batch_size):
-        place = slice(first, first + batch_size)
-        logits = classifier.network(pipeline(split.images[place]))  # (B, K)
-        loss += F.cross_entropy(logits, split.labels[place], reduction="sum")
-        predictions.append(logits.argmax(dim=1))
-    predicted = torch.cat(predictions)
-    accuracy = (predicted == split.labels).sum().item() / len(split)
-    return Evaluation(loss=loss.item() / len(split), accuracy=accuracy, predictions=predicted.cpu())
+    with closing(split.in_order(batch_size)) as parts:
+        for part in parts:
+            logits = classifier.network(pipeline(part.images))  # (B, K)
+            loss += F.cross_entropy(logits, part.labels, reduction="sum")
+            predictions.append(logits.argmax(dim=1))
+    return concluded(loss, torch.cat(predictions), split.labels)
+
+
+def concluded(loss_sum: Tensor, predicted: Tensor, labels: Tensor) -> Evaluation:
+    """Wait for the device, and return what was made of a split.
+
+    Args:
+        loss_sum: float64, (), of all images.
+        predicted, labels: int64, (N,).
+    """
+    right = (predicted == labels).sum()
+    loss, correct = torch.stack([loss_sum, right.double()]).tolist()
+    return Evaluation(loss=loss / len(labels), accuracy=correct / len(labels), predictions=predicted.cpu())

@@ -5,6 +5,9 @@ since a whole optimizer step cannot be: Adam divides by the gradient's size, so 
 noise the step is of full length in a random direction. How far rounding alone carries a piece depends on the
 network; so the plain path is run a second time, with weights moved by one rounding, and an execution may
 differ from it by a few times as much as that.
+
+What is recorded or compiled is whole steps, which cannot be taken apart: they are held against the same steps, of the
+same optimizer, done one by one.
 """
 
 from __future__ import annotations
@@ -13,28 +16,37 @@ import copy
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from tracker.study.recipe import Recipe
-from tracker.training.execution import FUSED_INPUT, PLAIN, Execution, prepare
+from tracker.study.recipe import Precision, Recipe
+from tracker.training.execution import COMPILE, CUDA_GRAPH, FUSED_INPUT, PLAIN, Execution, prepare
+from tracker.training.graphs import Recorder, recorder_of
 from tracker.training.input import build_input
-from tracker.training.splits import DeviceSplit
-from tracker.training.trial import build_optimizer
+from tracker.training.splits import DeviceSplit, TrialData
+from tracker.training.trial import build_optimizer, run_epochs
 from tracker.vision.augmentation import draw_plan
 from tracker.vision.models import Classifier
 
 IMAGES = 8
 SEED = 0
-ROUNDING = 2.0**-23
-"""Relative distance of neighbouring fp32 numbers."""
-ALLOWED = 30.0
-"""How many times as far as rounding a piece may be off; what computes something else is off by thousands."""
+ROUNDING: dict[Precision, float] = {"fp32": 2.0**-23, "tf32": 2.0**-11, "bf16": 2.0**-8}
+"""By how much of its size a weight is moved: about a rounding."""
+ALLOWED: dict[Precision, float] = {"fp32": 30.0, "tf32": 3.0, "bf16": 3.0}
+"""How many times as far as rounding a piece may be off. In fp32 what computes something else is off by thousands. With
+fewer bits rounding alone takes a deep network's gradients so far that only gross faults show (0.1 to 1.2 times as far
+was seen of what is right); so an execution has to agree in fp32 as well."""
 LEAST = {"input": 0.0, "gradients": 0.02}
 """What is allowed in any case, 1e-5 for the other pieces. A ReLU's input near zero, or two pixels that are nearly the
 largest under a pooling, fall on either side by rounding, and take a gradient with them: 0.003 was seen."""
+
+STEPS_IMAGES, STEPS_EPOCHS = 13, 3
+"""Two batches an epoch, the second one shorter, each done by the host, then recorded, then only replayed."""
+STEPS_RATE = 1e-3
+"""The highest learning rate of whole steps: with a higher one so few images may lead anywhere."""
 
 Observation = dict[str, list[Tensor]]
 """What a path made of the images, by piece: tensors on the CPU."""
@@ -68,43 +80,143 @@ def verified(
 ) -> Execution:
     """Return the wanted execution if it does what the plain path does, else the plain path.
 
+    Both are asked in the recipe's precision, and in fp32, which shows what rounding would hide.
+
     Args:
         classifier: as it is built, not yet prepared; not changed.
         split: training images, on the device.
         say: told what differs.
     """
-    difference = check_execution(recipe, classifier, split, device, wanted)
-    if difference is None:
-        return wanted
-    say(f"trained by the plain path instead of {wanted}: {difference}")
-    return PLAIN
+    if CUDA_GRAPH in wanted and device.type != "cuda":
+        say(f"{CUDA_GRAPH} is left out: graphs are recorded on CUDA devices, and this is a {device.type.upper()}")
+        wanted = wanted.without(CUDA_GRAPH)
+    precisions: dict[Precision, None] = dict.fromkeys(("fp32", recipe.precision))
+    for precision in precisions:
+        asked = recipe.model_copy(update={"precision": precision})
+        difference = check_execution(asked, classifier, split, device, wanted)
+        if difference is not None:
+            where = "" if precision == recipe.precision else f"in {precision} "
+            say(f"trained by the plain path instead of {wanted}: {where}{difference}")
+            return PLAIN
+    return wanted
 
 
 def check_execution(
-    recipe: Recipe, classifier: Classifier, split: DeviceSplit, device: torch.device, execution: Execution
+    recipe: Recipe,
+    classifier: Classifier,
+    split: DeviceSplit,
+    device: torch.device,
+    execution: Execution,
+    recorder: Recorder | None = None,
 ) -> str | None:
     """Compare an execution with the plain path; return None where they agree, else what differs, in a clause.
 
     Args:
         classifier: as it is built, not yet prepared; not changed.
         split: training images, on the device.
+        recorder: of whole steps; by default the device's.
     """
     if execution == PLAIN:
         return None
-    few = DeviceSplit(split.images[:IMAGES], split.labels[:IMAGES])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        plain = _observe(recipe, copy.deepcopy(classifier), few, device, PLAIN)
-        moved = _observe(recipe, _moved(classifier), few, device, PLAIN, plain["gradients"])
-        try:
-            fast = _observe(recipe, copy.deepcopy(classifier), few, device, execution, plain["gradients"])
-        except Exception as error:  # whatever a compiler, a kernel or a driver raises: the plain path goes on
-            return f"it failed: {type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
+        difference = _compare_pieces(recipe, classifier, split, device, execution)
+        recorder = recorder_of(execution, device) if recorder is None else recorder
+        if difference is None and (recorder is not None or COMPILE in execution):
+            difference = _compare_steps(recipe, classifier, split, device, execution, recorder)
+    return difference
+
+
+def _compare_pieces(
+    recipe: Recipe, classifier: Classifier, split: DeviceSplit, device: torch.device, execution: Execution
+) -> str | None:
+    """Take one step apart, and an evaluation, plainly and by an execution; return what differs."""
+    few = DeviceSplit(split.images[:IMAGES], split.labels[:IMAGES])
+    plain = _observe(recipe, copy.deepcopy(classifier), few, device, PLAIN)
+    moved = _observe(recipe, _moved(classifier, ROUNDING[recipe.precision]), few, device, PLAIN, plain["gradients"])
+    try:
+        fast = _observe(recipe, copy.deepcopy(classifier), few, device, execution, plain["gradients"])
+    except Exception as error:  # whatever a compiler, a kernel or a driver raises: the plain path goes on
+        return _failure(error)
+    return _verdict(recipe.precision, plain, moved, fast)
+
+
+def _compare_steps(
+    recipe: Recipe,
+    classifier: Classifier,
+    split: DeviceSplit,
+    device: torch.device,
+    execution: Execution,
+    recorder: Recorder | None,
+) -> str | None:
+    """Train for a few whole steps and evaluate, recorded or compiled and not; return what differs."""
+    count = min(STEPS_IMAGES, len(split))
+    count -= count % IMAGES == 1  # BatchNorm refuses a batch of one
+    few = DeviceSplit(split.images[:count], split.labels[:count])
+    rate = min(recipe.lr, STEPS_RATE)
+    short = recipe.model_copy(update={"batch_size": IMAGES, "epochs": STEPS_EPOCHS, "lr": rate})
+    drawing = COMPILE not in execution  # compiled dropout draws other numbers
+
+    one_by_one = execution.without(COMPILE)
+    plain = _train(short, copy.deepcopy(classifier), few, device, one_by_one, drawing=drawing)
+    moved = _train(short, _moved(classifier, ROUNDING[recipe.precision]), few, device, one_by_one, drawing=drawing)
+    said: list[str] = []
+    try:
+        fast = _train(short, copy.deepcopy(classifier), few, device, execution, recorder, said.append, drawing=drawing)
+    except Exception as error:
+        return _failure(error)
+    return said[0] if said else _verdict(recipe.precision, plain, moved, fast)
+
+
+def _train(
+    recipe: Recipe,
+    twin: Classifier,
+    few: DeviceSplit,
+    device: torch.device,
+    execution: Execution,
+    recorder: Recorder | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    drawing: bool,
+) -> Observation:
+    """Train on a few images, and say what came out.
+
+    Args:
+        twin: changed.
+        recorder: of the steps; by default they are done one by one, by the execution's optimizer all the same.
+        drawing: with dropout.
+    """
+    prepare(twin, device, execution, recipe.precision)
+    for module in twin.modules():
+        if isinstance(module, _DropoutNd) and not drawing:
+            module.p = 0.0
+    results = run_epochs(
+        *(recipe, twin, TrialData(few, None, few, np.arange(len(few))), device),
+        optimizer=build_optimizer(recipe, twin, execution),
+        execution=execution.without(CUDA_GRAPH),
+        recorder=recorder,
+        rehearsals=1,
+        say=say,
+    )
+    losses = [[result.metrics[name] for name in ("train_loss", "test_loss")] for result in results]
+    return {
+        "losses": [torch.tensor(losses, dtype=torch.float64)],
+        "weights": [_plainly(one) for one in twin.trainable()],
+        "running statistics": [_plainly(found) for found in _running(twin)],
+    }
+
+
+def _verdict(precision: Precision, plain: Observation, moved: Observation, fast: Observation) -> str | None:
+    """Return which piece differs by more than rounding explains, None where none does."""
     for piece, wanted in plain.items():
         difference = _difference(wanted, fast[piece])
-        limit = max(ALLOWED * _difference(wanted, moved[piece]), LEAST.get(piece, 1e-5))
+        limit = max(ALLOWED[precision] * _difference(wanted, moved[piece]), LEAST.get(piece, 1e-5))
         if not difference <= limit:  # NaN is no agreement
             return f"its {piece} differs by {difference:.1e} of its size, where rounding explains {limit:.1e}"
     return None
+
+
+def _failure(error: Exception) -> str:
+    return f"it failed: {type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
 
 
 def _observe(
@@ -121,7 +233,7 @@ def _observe(
         twin: changed.
         gradients: that the optimizer is given; by default those of the step.
     """
-    prepare(twin, device, execution)
+    prepare(twin, device, execution, recipe.precision)
     optimizer = build_optimizer(recipe, twin, execution)
     pipeline = build_input(twin, recipe.crop_padding, split.images, execution)
     plan = draw_plan(len(split), seed=SEED, epoch=0, crop_padding=recipe.crop_padding, flip=recipe.flip).to(device)
@@ -148,13 +260,13 @@ def _observe(
     return seen
 
 
-def _moved(classifier: Classifier) -> Classifier:
+def _moved(classifier: Classifier, rounding: float) -> Classifier:
     """Return a copy whose weights are off by a rounding, each in a direction of its own."""
     twin = copy.deepcopy(classifier)
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for parameter in twin.parameters():
-            parameter.mul_(1 + ROUNDING * torch.randn(parameter.shape, generator=generator))
+            parameter.mul_(1 + rounding * torch.randn(parameter.shape, generator=generator))
     return twin
 
 

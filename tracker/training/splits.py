@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,19 @@ from torch import Tensor
 
 from tracker.study.recipe import Recipe
 from tracker.study.seeds import Purpose, derive_seed
+from tracker.training.device import is_out_of_memory
+from tracker.training.staging import staged
+from tracker.vision.augmentation import EpochPlan
 from tracker.vision.images import ImageSet, Split
 
 SPLIT_SEED = 0
 """Validation and limited splits are the same for every seed of a study: seeds vary the training, not the data."""
+
+
+KEPT_FREE = 0.25
+"""Share of a device's memory that images leave to the training."""
+FEW = 64
+"""Images of a streamed split that lie on the device all the same: for their shape, and for checks."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,62 @@ class DeviceSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def drawn(
+        self, plan: EpochPlan, batch_size: int, step: int = 0
+    ) -> Generator[tuple[DeviceSplit, EpochPlan], None, None]:
+        """Yield an epoch's batches: images on the device, and the part of the plan that names the batch's among them.
+
+        Args:
+            plan: of the whole epoch, on the CPU.
+            step: the first batch to yield, counted from 0.
+        """
+        here = plan.to(self.labels.device)
+        for first in range(step * batch_size, len(plan), batch_size):
+            yield self, here.batch(first, batch_size)
+
+    def in_order(self, batch_size: int) -> Generator[DeviceSplit, None, None]:
+        """Yield all images once, as they stand, a batch at a time."""
+        for first in range(0, len(self), batch_size):
+            place = slice(first, first + batch_size)
+            yield DeviceSplit(self.images[place], self.labels[place])
+
+
+@dataclass(frozen=True)
+class StreamedSplit(DeviceSplit):
+    """A split whose images come to the device a batch at a time; its labels are there.
+
+    Args:
+        images: the first few.
+        source: all of them, on the CPU, as a rule in a memory map.
+    """
+
+    source: Tensor
+
+    def drawn(
+        self, plan: EpochPlan, batch_size: int, step: int = 0
+    ) -> Generator[tuple[DeviceSplit, EpochPlan], None, None]:
+        """Yield an epoch's batches, each with its own images only, in the plan's order."""
+        here = plan.to(self.labels.device)
+        own = torch.arange(batch_size, device=self.labels.device)
+        places = range(step * batch_size, len(plan), batch_size)
+        pieces = [plan.order[first : first + batch_size] for first in places]
+        for first, images in zip(places, self._staged(pieces), strict=True):
+            part = here.batch(first, batch_size)
+            yield (
+                DeviceSplit(images, self.labels[part.order]),
+                EpochPlan(own[: len(part)], part.top, part.left, part.flip),
+            )
+
+    def in_order(self, batch_size: int) -> Generator[DeviceSplit, None, None]:
+        """Yield all images once, as they stand, a batch at a time."""
+        pieces = torch.arange(len(self)).split(batch_size)  # type: ignore[no-untyped-call]
+        labels = self.labels.split(batch_size)  # type: ignore[no-untyped-call]
+        for images, some in zip(self._staged(pieces), labels, strict=True):
+            yield DeviceSplit(images, some)
+
+    def _staged(self, pieces: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        return staged(self.source, pieces, self.labels.device)
+
 
 @dataclass(frozen=True)
 class TrialData:
@@ -33,13 +99,15 @@ class TrialData:
 
     Args:
         val: None where `val_fraction` is 0.
-        train_index, test_index: int64, positions in the image set's splits; they name the images behind a prediction.
+        test_index: int64, (N,), positions in the image set's test split; they name the images behind a prediction.
+        notice: a sentence about images that do not lie on the device; None where all do.
     """
 
     train: DeviceSplit
     val: DeviceSplit | None
     test: DeviceSplit
     test_index: np.ndarray
+    notice: str | None = None
 
 
 def draw_by_class(labels: np.ndarray, count: int, *, purpose: Purpose) -> np.ndarray:
@@ -89,12 +157,52 @@ def to_device(split: Split, device: torch.device) -> DeviceSplit:
     return DeviceSplit(torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device))
 
 
-def trial_data(recipe: Recipe, images: ImageSet, device: torch.device) -> TrialData:
-    """Prepare a trial's splits on the device."""
+def bring(split: Split, device: torch.device, room: int | None) -> DeviceSplit:
+    """Move a split to the device where there is room for it, else leave its images where they are.
+
+    Args:
+        room: bytes that it may take; None for any number.
+    """
+    if room is None or split.images.nbytes <= room:
+        try:
+            return to_device(split, device)
+        except (MemoryError, RuntimeError) as error:  # others take memory too
+            if device.type == "cpu" or not is_out_of_memory(error):
+                raise
+    source = torch.from_numpy(split.images)
+    return StreamedSplit(source[:FEW].to(device), torch.from_numpy(split.labels).to(device), source)
+
+
+def room_on(device: torch.device) -> int | None:
+    """Return how many bytes images may take on a device now, the training's share left out; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return max(0, free + unused - int(KEPT_FREE * total))
+
+
+def trial_data(recipe: Recipe, images: ImageSet, device: torch.device, room: int | None = None) -> TrialData:
+    """Prepare a trial's splits: on the device, or streamed to it where there is no room for all.
+
+    Args:
+        room: bytes that images may take on the device; by default what `room_on` says.
+    """
     train, val, test, test_index = take_splits(recipe, images)
+    room = room_on(device) if room is None else room
+    placed: list[DeviceSplit] = []
+    for split in (train, test, *([] if val is None else [val])):
+        placed.append(bring(split, device, room))
+        if room is not None and not isinstance(placed[-1], StreamedSplit):
+            room -= split.images.nbytes
+    streamed = sum(split.source.nbytes for split in placed if isinstance(split, StreamedSplit))
     return TrialData(
-        train=to_device(train, device),
-        val=None if val is None else to_device(val, device),
-        test=to_device(test, device),
+        train=placed[0],
+        val=None if val is None else placed[2],
+        test=placed[1],
         test_index=test_index,
+        notice=None
+        if not streamed
+        else f"{streamed / 1e9:,.1f} GB of {images.name} are read batch by batch: beside "
+        f"the training {device} has no room for them",
     )

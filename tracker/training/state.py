@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from tracker.training.copies import copied, nothing
 from tracker.training.position import Position
 from tracker.training.trial import EpochResult
 from tracker.vision.models import Classifier
@@ -21,6 +23,7 @@ class TrialState:
             choice of the epoch among them.
         predictions: int64, (N,), by the rule that picks their epoch: `best`, `last`, `selected`.
         best: the weights of the best epoch that can change, on the CPU.
+        wait: to be called before `best` is read: it may be on its way from a device.
         seconds: wall time of all attempts, as far as its owner has counted.
     """
 
@@ -28,6 +31,7 @@ class TrialState:
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     predictions: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    wait: Callable[[], None] = nothing
     seconds: float = 0.0
 
     def add(self, result: EpochResult, classifier: Classifier, moment_ms: int) -> None:
@@ -37,12 +41,13 @@ class TrialState:
         self.predictions["last"] = result.predictions
         if result.is_best:
             self.predictions["best"] = result.predictions
-            self.best = {name: tensor.to("cpu", copy=True) for name, tensor in changing(classifier).items()}
+            self.best, self.wait = copied(changing(classifier))
         if result.is_selected:
             self.predictions["selected"] = result.predictions
 
     def best_weights(self, classifier: Classifier) -> dict[str, Tensor]:
         """Return the classifier's whole state_dict as it was at the best epoch, on the CPU."""
+        self.wait()
         now = {name: tensor.detach().cpu() for name, tensor in classifier.state_dict().items()}
         return {**now, **self.best}
 

@@ -6,8 +6,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tracker.study.plain import parse_json
+from tracker.training.copies import copied, nothing
 from tracker.training.position import Position
 from tracker.training.selection import Selection
 from tracker.training.state import TrialState, changing
@@ -37,10 +38,15 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Content:
-    """What a file will hold: tensors on the CPU that nobody changes any more, and texts."""
+    """What a file will hold: tensors on the CPU that nobody changes any more, and texts.
+
+    Args:
+        wait: as of `Copies`.
+    """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    wait: Callable[[], None] = nothing
 
     def write(self, path: Path) -> None:
         """Write the file.
@@ -48,6 +54,7 @@ class Content:
         Raises:
             OSError: it cannot be written.
         """
+        self.wait()
         try:
             save_file(self.tensors, path, metadata=self.metadata)
         except SafetensorError as error:  # it wraps the system's error in words
@@ -132,8 +139,7 @@ def encode_state(
     """Copy a state from where it changes to what its file will hold, but for the best weights.
 
     Args:
-        buffers: where the copies lie, used again by the next call: new memory takes ten times as
-            long to touch as old memory to overwrite.
+        buffers: as of `copied`.
     """
     position = state.position
     tensors = {f"weights/{name}": tensor for name, tensor in changing(classifier).items()}
@@ -154,16 +160,14 @@ def encode_state(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    copies = {name: _copy(tensor.detach(), buffers.get(name)) for name, tensor in tensors.items()}
-    buffers.clear()
-    buffers.update(copies)
-    return Content(copies, {"format": STATE_FORMAT, "facts": json.dumps(facts)})
+    copies = copied(tensors, buffers)
+    return Content(copies.tensors, {"format": STATE_FORMAT, "facts": json.dumps(facts)}, copies.wait)
 
 
 def naming_best(content: Content, name: str) -> Content:
     """Return what a state's file will hold with the name of its best weights' file put in."""
     facts = {**parse_json(content.metadata["facts"]), "best": name}
-    return Content(content.tensors, {**content.metadata, "facts": json.dumps(facts)})
+    return replace(content, metadata={**content.metadata, "facts": json.dumps(facts)})
 
 
 def decode_state(data: bytes, identity: Mapping[str, str]) -> Decoded:
@@ -198,11 +202,16 @@ def decode_state(data: bytes, identity: Mapping[str, str]) -> Decoded:
         raise Unusable(f"has a description that cannot be read ({error!r})") from error
 
 
-def encode_best(best: Mapping[str, Tensor], identity: Mapping[str, str], epoch: int) -> Content:
-    """Return what the file of the best epoch's weights will hold."""
+def encode_best(
+    best: Mapping[str, Tensor], identity: Mapping[str, str], epoch: int, wait: Callable[[], None] = nothing
+) -> Content:
+    """Return what the file of the best epoch's weights will hold.
+
+    Args:
+        wait: as of `Copies`.
+    """
     facts = json.dumps({"identity": dict(identity), "epoch": epoch})
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in best.items()}
-    return Content(plain, {"format": BEST_FORMAT, "facts": facts})
+    return Content(dict(best), {"format": BEST_FORMAT, "facts": facts}, wait)
 
 
 def decode_best(data: bytes) -> dict[str, Tensor]:
@@ -276,12 +285,6 @@ def _lay_out(optimizer: Optimizer) -> None:
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _copy(tensor: Tensor, buffer: Tensor | None) -> Tensor:
-    if buffer is None or (buffer.shape, buffer.dtype) != (tensor.shape, tensor.dtype):
-        buffer = torch.empty(tensor.shape, dtype=tensor.dtype)
-    return buffer.copy_(tensor)
 
 
 def _decode(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:

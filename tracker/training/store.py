@@ -91,7 +91,7 @@ class StateStore:
         if len(state.history) != position.epoch:
             raise ValueError(f"the history has {len(state.history)} epochs, the position {position.epoch}")
         epoch = position.selection.best_epoch
-        best = encode_best(state.best, self._identity, epoch) if state.best else None
+        best = encode_best(state.best, self._identity, epoch, state.wait) if state.best else None
         return Captured(
             (position.epoch, position.step),
             encode_state(state, classifier, optimizer, self._identity, self._buffers),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,16 @@ from tracker.study.errors import DataError, NotFinite, Stopped
 from tracker.study.faults import reach
 from tracker.study.recipe import Recipe
 from tracker.study.shifts import AS_IS
-from tracker.training.evaluate import evaluate
-from tracker.training.execution import FUSED_OPTIMIZER, PLAIN, Execution
+from tracker.training.execution import CUDA_GRAPH, FUSED_OPTIMIZER, PLAIN, Execution
+from tracker.training.graphs import Recorder, recorder_of
 from tracker.training.input import build_input
 from tracker.training.position import Position
+from tracker.training.recorded import REHEARSALS, RecordedStepper
 from tracker.training.selection import Selection
 from tracker.training.splits import TrialData
-from tracker.training.step import letting_go, take_step
+from tracker.training.step import letting_go
+from tracker.training.stepper import PlainStepper, Stepper
+from tracker.training.tally import Sums, Tally
 from tracker.vision.augmentation import draw_plan
 from tracker.vision.images import ImageSet, Statistics
 from tracker.vision.models import Classifier, build_network, keep_range_of_weights, load_backbone
@@ -106,16 +110,33 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 def build_optimizer(recipe: Recipe, classifier: Classifier, execution: Execution = PLAIN) -> torch.optim.Optimizer:
     """Build torch's optimizer over the parameters that learn, of a classifier that is on its device."""
     parameters = list(classifier.trainable())
-    fused = True if FUSED_OPTIMIZER in execution else None  # None lets torch choose, as it does by default
+    recorded = CUDA_GRAPH in execution
+    # None lets torch choose, as it does by default. SGD reads a learning rate on the host unless it is fused.
+    fused = True if recorded or FUSED_OPTIMIZER in execution else None
+    lr = _rate_on(parameters[0].device, recipe.lr) if recorded else recipe.lr
+    capturable = recorded and parameters[0].device.type == "cuda"
+    decay = recipe.weight_decay
     match recipe.optimizer:
         case "adam":
-            return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+            return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=fused, capturable=capturable)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+            return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=fused, capturable=capturable)
         case "sgd":
-            return torch.optim.SGD(
-                parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=fused
-            )
+            return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay, fused=fused)
+
+
+def _rate_on(device: torch.device, rate: float) -> Tensor:
+    """Return a learning rate that a recorded step reads; CUDA's kernels take fp32, those of a CPU any number."""
+    return torch.tensor(rate, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, in place where it is a tensor: a recorded step reads that very one."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def run_epochs(
@@ -129,6 +150,9 @@ def run_epochs(
     position: Position | None = None,
     micro_batches: int = 1,
     execution: Execution = PLAIN,
+    recorder: Recorder | None = None,
+    rehearsals: int = REHEARSALS,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[EpochResult]:
     """Train for the recipe's epochs, yielding each one's result.
 
@@ -148,71 +172,82 @@ def run_epochs(
             Otherwise they are not: BatchNorm takes its statistics from the parts, and dropout
             draws for them.
         execution: that the classifier was prepared for, and the optimizer built.
+        recorder: of steps and evaluation; by default what the execution asks for on this device.
+        rehearsals: as of `RecordedStepper`.
+        say: told why steps are not recorded, where that was tried and failed.
 
     Raises:
-        NotFinite: the training loss.
+        NotFinite: a loss, of training or evaluation.
         Stopped: `stop` said so.
     """
     optimizer = build_optimizer(recipe, classifier, execution) if optimizer is None else optimizer
     pipeline = build_input(classifier, recipe.crop_padding, data.train.images, execution)
     position = Position() if position is None else position
+    recorder = recorder_of(execution, device) if recorder is None else recorder
+    tally = Tally(device)
+    plain = PlainStepper(classifier, optimizer, pipeline, micro_batches, tally)
+    stepper: Stepper = plain if recorder is None else RecordedStepper(plain, recorder, data, say, rehearsals)
     count = len(data.train)
-    for epoch in range(position.epoch, recipe.epochs):
-        started = time.perf_counter() - position.seconds
-        lr = learning_rate(recipe, epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        plan = draw_plan(count, seed=recipe.seed, epoch=epoch, crop_padding=recipe.crop_padding, flip=recipe.flip).to(
-            device
-        )
-        loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
-        correct = torch.tensor(position.correct, dtype=torch.int64, device=device)
-        classifier.train_mode(recipe.tune)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), letting_go(optimizer):
-            position.seed(recipe.seed, device)
-            for first in range(position.step * recipe.batch_size, count, recipe.batch_size):
-                if stop():
-                    position.halt(
-                        first // recipe.batch_size,
-                        loss_sum=finite(loss_sum.item(), recipe, epoch),
-                        correct=int(correct.item()),
-                        seconds=time.perf_counter() - started,
-                        device=device,
-                    )
-                    raise Stopped
-                take_step(
-                    classifier,
-                    optimizer,
-                    data.train,
-                    plan.batch(first, recipe.batch_size),
-                    pipeline,
-                    micro_batches,
-                    loss_sum,
-                    correct,
-                )
-                reach("stepped")
-        train_loss = finite(loss_sum.item() / count, recipe, epoch)  # the epoch's only wait for the device
-        train_seconds = time.perf_counter() - started
-        metrics = {"train_loss": train_loss, "train_acc": correct.item() / count, "lr": lr}
-        val_acc = None
-        if data.val is not None:
-            val = evaluate(classifier, data.val, pipeline=pipeline)
-            metrics |= {"val_loss": val.loss, "val_acc": val.accuracy}
-            val_acc = val.accuracy
-        test = evaluate(classifier, data.test, pipeline=pipeline)
-        metrics |= {"test_loss": test.loss, "test_acc": test.accuracy}
-        metrics |= {"epoch_seconds": time.perf_counter() - started, "images_per_second": count / train_seconds}
-        position.advance(position.selection.after(epoch, test_acc=test.accuracy, val_acc=val_acc))
-        reach("epoch-trained")
-        yield EpochResult(epoch=epoch, metrics=metrics, predictions=test.predictions, selection=position.selection)
+    with closing(stepper):
+        for epoch in range(position.epoch, recipe.epochs):
+            started = time.perf_counter() - position.seconds
+            lr = learning_rate(recipe, epoch)
+            set_learning_rate(optimizer, lr)
+            plan = draw_plan(count, seed=recipe.seed, epoch=epoch, crop_padding=recipe.crop_padding, flip=recipe.flip)
+            tally.start(Sums(position.loss_sum, position.correct, sound=position.step))
+            classifier.train_mode(recipe.tune)
+            with (
+                torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+                letting_go(optimizer),
+                closing(data.train.drawn(plan, recipe.batch_size, position.step)) as batches,
+            ):
+                position.seed(recipe.seed, device)
+                for step, (split, batch) in enumerate(batches, start=position.step):
+                    if stop():
+                        sums = checked(tally.read(), recipe, epoch)
+                        seconds = time.perf_counter() - started
+                        position.halt(step, loss_sum=sums.loss, correct=sums.correct, seconds=seconds, device=device)
+                        raise Stopped
+                    stepper.train(split, batch)
+                    reach("stepped")
+            sums = checked(tally.read(), recipe, epoch)  # training's only wait for the device
+            train_seconds = time.perf_counter() - started
+            metrics = {"train_loss": sums.loss / count, "train_acc": sums.correct / count, "lr": lr}
+            val = None
+            if data.val is not None:
+                val = stepper.evaluate(data.val)
+                metrics |= {"val_loss": val.loss, "val_acc": val.accuracy}
+            test = stepper.evaluate(data.test)
+            metrics |= {"test_loss": test.loss, "test_acc": test.accuracy}
+            check_evaluations(metrics, recipe, epoch)
+            metrics |= {"epoch_seconds": time.perf_counter() - started, "images_per_second": count / train_seconds}
+            val_acc = None if val is None else val.accuracy
+            position.advance(position.selection.after(epoch, test_acc=test.accuracy, val_acc=val_acc))
+            reach("epoch-trained")
+            yield EpochResult(epoch, metrics, predictions=test.predictions, selection=position.selection)
 
 
-def finite(loss: float, recipe: Recipe, epoch: int) -> float:
-    """Return a training loss as it is.
+def checked(sums: Sums, recipe: Recipe, epoch: int) -> Sums:
+    """Return what an epoch's steps added up to, as it is.
 
     Raises:
-        NotFinite: it is infinite or no number.
+        NotFinite: the loss is infinite or no number.
     """
-    if not math.isfinite(loss):
-        raise NotFinite(f"train_loss is {loss} in epoch {epoch}", f"lower the learning rate (recipe.lr is {recipe.lr})")
-    return loss
+    if not math.isfinite(sums.loss):
+        raise NotFinite(f"train_loss is {sums.loss} from step {sums.sound} of epoch {epoch} on", _slower(recipe))
+    return sums
+
+
+def check_evaluations(metrics: dict[str, float], recipe: Recipe, epoch: int) -> None:
+    """See that a network did not diverge in evaluation only: BatchNorm evaluates on what it recorded.
+
+    Raises:
+        NotFinite: a loss is infinite or no number.
+    """
+    for name in ("val_loss", "test_loss"):
+        if not math.isfinite(value := metrics.get(name, 0.0)):
+            raise NotFinite(f"{name} is {value} after epoch {epoch}", _slower(recipe))
+
+
+def _slower(recipe: Recipe) -> str:
+    return f"lower the learning rate (recipe.lr is {recipe.lr})"

@@ -71,6 +71,7 @@ def question(recipe: Recipe, classifier: Classifier, split: DeviceSplit, executi
         "model": recipe.model,
         "tune": recipe.tune,
         "optimizer": recipe.optimizer,
+        "precision": recipe.precision,
         "images": "x".join(map(str, split.images.shape[1:])),
         "channels": str(classifier.channels),
         "execution": str(execution),

@@ -7,7 +7,8 @@ import torch
 
 from tracker.study.errors import DeviceError
 from tracker.sweep.executors import placement
-from tracker.sweep.executors.placement import Slot, lay_out, threads_of
+from tracker.sweep.executors.placement import Slot, lay_out
+from tracker.training.device import threads_of
 
 
 @pytest.fixture

@@ -188,3 +188,14 @@ def test_cells_of_one_bench_see_their_own_shift(home: Home) -> None:
     train_cell(dimmed, bench, run, attempt(home.make(home.work / dimmed.id)))
     assert run.tags["dataset.fingerprint"] == darker.fingerprint != images.fingerprint
     assert run.values()["shift_std", 0][0] > 0.5
+
+
+def test_a_cell_is_trained_in_its_precision(home: Home, trained: tuple[dict[str, Recorder], list[object]]) -> None:
+    """bfloat16 moves the loss a little; its checkpoint is float32."""
+    rounded = parse_study({**STUDY, "recipe": {**STUDY["recipe"], "precision": "bf16", "epochs": 1}}, file="made.yaml")
+    run = Recorder()
+    train_cell(rounded.cells[2], Workbench(home, CPU, None), run, attempt(home.make(home.work / rounded.cells[2].id)))
+    exact = trained[0]["minmax 1"].values()["train_loss", 0][0]
+    assert run.values()["train_loss", 0][0] != exact
+    assert run.values()["train_loss", 0][0] == pytest.approx(exact, rel=0.2)
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32, torch.int64}

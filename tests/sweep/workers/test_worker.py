@@ -96,7 +96,7 @@ def test_a_loss_that_is_not_finite_is_final(bench: Bench) -> None:
     assert (failed.failure_class, failed.kind, failed.again_in) == ("not-finite", "NotFinite", None)
     row = bench.row(study)
     assert (row.state, row.attempts) == ("FAIL", 1)
-    assert "train_loss is" in (row.failure_message or "")
+    assert "_loss is" in (row.failure_message or "")
     assert "not-finite" in bench.run(study).tags["mlflow.note.content"]
 
 

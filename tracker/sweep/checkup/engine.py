@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from tracker.study.accelerations import ACCELERATIONS
+from tracker.study.errors import DeviceError
 from tracker.study.home import Home
-from tracker.study.recipe import Recipe
+from tracker.study.recipe import PRECISIONS, Precision, Recipe
 from tracker.study.seeds import derive_seed
 from tracker.study.study import Study
 from tracker.training.execution import FUSED_INPUT, Execution, usual_execution
+from tracker.training.precision import require_precision
 from tracker.training.selfcheck import IMAGES, check_execution, with_usable_input
 from tracker.training.splits import DeviceSplit
 from tracker.training.trial import build_classifier
@@ -36,7 +38,7 @@ class Subject:
     """What an acceleration is tried on.
 
     Args:
-        recipe: its model, tuning and optimizer count.
+        recipe: its model, tuning, optimizer and precision count.
         size: pixels of an image's side.
         channels: of an image.
     """
@@ -49,7 +51,8 @@ class Subject:
         """Name what is not a recipe's default."""
         recipe = self.recipe
         usual = {name: field.default for name, field in Recipe.model_fields.items()}
-        own = [str(getattr(recipe, key)) for key in ("tune", "optimizer") if getattr(recipe, key) != usual[key]]
+        keys = ("tune", "optimizer", "precision")
+        own = [str(getattr(recipe, key)) for key in keys if getattr(recipe, key) != usual[key]]
         return ", ".join([recipe.model, f"{self.size} x {self.size}", *own])
 
 
@@ -67,13 +70,20 @@ class Outcome:
     reason: str | None
 
 
-def subjects_of(study: Study | None, home: Home) -> list[Subject]:
+def subjects_of(study: Study | None, home: Home, device: torch.device) -> list[Subject]:
     """Return what is to be checked: the reference study's networks, or those of a study.
 
-    A study's image sizes are those of its datasets that are packed here; the others count as 32 x 32, RGB.
+    On a GPU the reference study's are checked in every precision that it has. A study's image sizes are those of its
+    datasets that are packed here; the others count as 32 x 32, RGB.
     """
     if study is None:
-        return [Subject(_recipe(model), size, 3) for size in SIZES for model in MODELS]
+        precisions = [name for name in PRECISIONS if name == "fp32" or _computes_in(name, device)]
+        return [
+            Subject(_recipe(model, precision=precision), size, 3)
+            for precision in precisions
+            for size in SIZES
+            for model in MODELS
+        ]
     shapes: dict[str, tuple[int, int]] = {}
     found: dict[tuple[object, ...], Subject] = {}
     for cell in study.cells:
@@ -84,10 +94,21 @@ def subjects_of(study: Study | None, home: Home) -> list[Subject]:
                 images = open_dataset(recipe.dataset, cell.dataset, home)
                 shapes[recipe.dataset] = (images.image_size, images.channels)
         size, channels = shapes[recipe.dataset]
-        key = (recipe.model, recipe.tune, recipe.optimizer, size, channels)
-        changes = {"tune": recipe.tune, "optimizer": recipe.optimizer}
-        found.setdefault(key, Subject(_recipe(recipe.model).model_copy(update=changes), size, channels))
+        key = (recipe.model, recipe.tune, recipe.optimizer, recipe.precision, size, channels)
+        own = _recipe(recipe.model, tune=recipe.tune, optimizer=recipe.optimizer, precision=recipe.precision)
+        found.setdefault(key, Subject(own, size, channels))
     return list(found.values())
+
+
+def _computes_in(precision: Precision, device: torch.device) -> bool:
+    """Say whether a GPU has a precision; on a CPU only a study's own are checked."""
+    if device.type != "cuda":
+        return False
+    try:
+        require_precision(precision, device)
+    except DeviceError:
+        return False
+    return True
 
 
 def self_check(subjects: list[Subject], device: torch.device) -> Iterator[Outcome]:
@@ -127,8 +148,9 @@ def _reason(subject: Subject, device: torch.device, execution: Execution) -> str
     return check_execution(subject.recipe, classifier, split, device, execution)
 
 
-def _recipe(model: str) -> Recipe:
-    return Recipe(model=model, dataset="self-check", normalization="finetune", source="random", seed=SEED)
+def _recipe(model: str, **keys: object) -> Recipe:
+    fixed = {"model": model, "dataset": "self-check", "normalization": "finetune", "source": "random", "seed": SEED}
+    return Recipe.model_validate({**fixed, **keys})
 
 
 def _images(subject: Subject) -> ImageSet:

@@ -20,6 +20,7 @@ from tracker.study.errors import DeviceError
 from tracker.study.home import Home
 from tracker.sweep.checkup.finding import Finding, Level
 from tracker.training.device import resolve_device
+from tracker.training.precision import cpu_has_bf16
 
 DISTRIBUTION = "norm-tracker"
 PACKAGES = ("torch", "torchvision", "mlflow", "optuna", "sqlalchemy", "click")
@@ -101,9 +102,7 @@ def check_device(name: str) -> Iterator[Finding]:
 
 def describe_cpu() -> str:
     """Return cores, threads, vector unit, bf16 in hardware, and memory."""
-    abilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 has no such function
-    known = [present for ability, present in abilities.items() if ability.endswith("bf16")]
-    bf16 = ("yes" if any(known) else "no") if known else "unknown"
+    bf16 = {True: "yes", False: "no", None: "unknown"}[cpu_has_bf16()]
     memory = psutil.virtual_memory()
     return (
         f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores usable, {torch.get_num_threads()} threads, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -66,11 +65,3 @@ def lay_out(
         )
     count = len(usable) * trials_per_device if workers is None else workers
     return [Slot(usable[index % len(usable)], index // len(usable)) for index in range(count)]
-
-
-def threads_of(slots: int) -> int:
-    """Return how many CPU threads each of so many workers may use; OMP_NUM_THREADS is the most."""
-    cores = len(os.sched_getaffinity(0))
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    most = int(given) if given.isdigit() and int(given) else cores
-    return max(1, min(most, cores // max(1, slots)))

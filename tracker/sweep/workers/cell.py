@@ -128,7 +128,7 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
         run.set_tags({"tracker.shift_reference": shift.known})
     execution = bench.execution(recipe, classifier, data, attempt.accelerate, attempt.keeping.say)
     run.set_tags({"tracker.execution": str(execution)})
-    prepare(classifier, bench.device, execution)
+    prepare(classifier, bench.device, execution, recipe.precision)
     optimizer = build_optimizer(recipe, classifier, execution)
     identity = {"cell": cell.id, "dataset": images.fingerprint, "source": source.fingerprint}
     with DurableState(attempt.keeping, identity, attempt.number, attempt.last_epoch, classifier, optimizer) as kept:
@@ -145,6 +145,7 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
                 position=state.position,
                 micro_batches=attempt.micro_batches,
                 execution=execution,
+                say=attempt.keeping.say,
             ):
                 state.add(result, classifier, time.time_ns() // 1_000_000)
                 if result.epoch == 0 and shift is not None:  # in the history, so that an heir logs it with its old time

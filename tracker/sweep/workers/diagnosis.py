@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from tracker.study.errors import DataError, DeviceError, NotFinite, SourceError, TrackerError
 from tracker.study.failures import Failure, FailureClass
-
-OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
-"""How torch says it where it has no exception of its own: the CPU's allocator, cuBLAS, old CUDA calls."""
+from tracker.training.device import is_out_of_memory
 
 DEVICE_FAILED = re.compile(
     r"CUDA error|CUDA driver|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|NCCL error|device-side assert|ECC|Xid",
@@ -25,9 +21,7 @@ def diagnose(error: BaseException) -> Failure:
 
 def _failure_class(error: BaseException) -> FailureClass:
     text = str(error)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "out-of-memory"
-    if isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text):
+    if is_out_of_memory(error):
         return "out-of-memory"
     if isinstance(error, DeviceError) or (isinstance(error, RuntimeError) and DEVICE_FAILED.search(text)):
         return "device"

@@ -77,8 +77,11 @@ class Workbench:
             say: told, once for each sentence, why it is not what was asked for.
         """
         say = partial(self._say_once, say)
+        if data.notice is not None:
+            say(data.notice)
         wanted = with_usable_input(recipe, classifier, data.train, parse_execution(accelerate, self.device), say)
-        key = (recipe.model, recipe.tune, recipe.optimizer, data.train.images.shape[1:], classifier.channels, wanted)
+        shape = (data.train.images.shape[1:], classifier.channels)
+        key = (recipe.model, recipe.tune, recipe.optimizer, recipe.precision, shape, wanted)
         if key not in self._executions:
             self._executions[key] = agreed_execution(recipe, classifier, data.train, self.device, wanted, say)
         return self._executions[key]

@@ -1,0 +1,67 @@
+"""From what was measured to the hours of the reference study's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracker.bench.measure import Measured
+from tracker.bench.subject import SHAPES
+
+MODELS = ("resnet18", "resnet50", "densenet121", "densenet161")
+NORMALIZATIONS = 4
+EPOCHS = 100
+CELLS = len(MODELS) * len(SHAPES) * NORMALIZATIONS
+"""Of the reference study: experiments/norm-test.yaml."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What cells of the reference study take on one device, one after the other.
+
+    Args:
+        pairs: model and dataset of those cells, each with the four normalizations.
+        reference, engine: hours.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    reference: float
+    engine: float
+
+    @property
+    def cells(self) -> int:
+        """How many."""
+        return len(self.pairs) * NORMALIZATIONS
+
+    @property
+    def what(self) -> str:
+        """Say which cells, in a clause."""
+        named = ", ".join(f"{model} on {dataset}" for model, dataset in self.pairs)
+        whole = set(self.pairs) == {(model, dataset) for model in MODELS for dataset in SHAPES}
+        of_study = all(model in MODELS for model, _ in self.pairs)
+        if whole:
+            which = f"the reference study's {CELLS} cells"
+        elif of_study:
+            which = f"{self.cells} of the reference study's {CELLS} cells ({named})"
+        else:
+            which = f"{self.cells} cells like the reference study's ({named})"
+        return (
+            f"{which}, {EPOCHS} epochs each, one after the other: training, evaluation and, of the engine, the start "
+            "of each trial; without logging and checkpoints"
+        )
+
+
+def project(found: Sequence[Measured]) -> Projection:
+    """Scale a measured epoch to the images of its dataset, training and evaluation apart, and add trials' starts."""
+    by_place = {(each.model, each.dataset, each.piece): each for each in found}
+    pairs = tuple((model, dataset) for model, dataset, piece in by_place if piece == "epoch")
+    hours = {"reference": 0.0, "engine": 0.0}
+    for model, dataset in pairs:
+        shape = SHAPES[dataset]
+        for side in hours:
+            epoch = getattr(by_place[model, dataset, "epoch"], side)
+            judged = getattr(by_place[model, dataset, "evaluation"], side)
+            training = max(0.0, epoch.median - judged.median) / epoch.images * shape.train
+            hours[side] += NORMALIZATIONS * EPOCHS * (training + shape.test / judged.rate) / 3600
+        hours["engine"] += NORMALIZATIONS * by_place[model, dataset, "start"].engine.median / 3600
+    return Projection(pairs, **hours)
