@@ -26,16 +26,19 @@ PASSWORD = re.compile(r"://[^/@:]*:.*@|[?&]\w*password=", re.IGNORECASE)
 """In a database's URL: before the host, whatever characters it has, or in the query."""
 
 
-class WorkersType(click.ParamType["int | None"]):
-    """A number, or `auto`, which becomes None."""
+class CountType(click.ParamType["int | None"]):
+    """A number from 1 up, or `auto`, which becomes None."""
 
-    name = "workers"
+    name = "count"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value is None or value == "auto":
             return None
-        if not (isinstance(value, str) and value.isdigit() and 1 <= int(value) <= 256):
-            self.fail(f"{value!r} is neither auto nor a number from 1 to 256", param, ctx)
+        if not (isinstance(value, str) and value.isdigit() and 1 <= int(value) <= self.most):
+            self.fail(f"{value!r} is neither auto nor a number from 1 to {self.most}", param, ctx)
         return int(value)
 
 

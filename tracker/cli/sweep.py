@@ -13,7 +13,7 @@ from tracker.cli.ending import tell_end, tell_enrolled
 from tracker.cli.examples import examples
 from tracker.cli.options import (
     RANKING_METRIC,
-    WorkersType,
+    CountType,
     cell_options,
     cell_settings,
     device_option,
@@ -76,18 +76,20 @@ if TYPE_CHECKING:
 @device_option
 @click.option(
     "--workers",
-    type=WorkersType(),
+    type=CountType(256),
     metavar="N|auto",
     shell_complete=worker_counts,
     help="Cells run at once.  [default: auto, one a device]",
 )
 @click.option(
     "--trials-per-device",
-    type=click.IntRange(1, 64),
-    default=1,
+    type=CountType(64),
+    default="1",
     show_default=True,
-    metavar="K",
-    help="With --workers auto: workers on each device.",
+    metavar="K|auto",
+    shell_complete=worker_counts,
+    help="With --workers auto: workers on each device. auto tries 1, 2, 4 ... at once for some seconds each, and takes "
+    "as many as pay.",
 )
 @click.option("--limit-train", type=click.IntRange(1), metavar="N", help="Use N training images, drawn by class.")
 @click.option("--limit-test", type=click.IntRange(1), metavar="N", help="Use N test images, drawn by class.")
@@ -136,7 +138,7 @@ def sweep(
     axes: tuple[str, ...],
     device: str | None,
     workers: int | None,
-    trials_per_device: int,
+    trials_per_device: int | None,
     limit_train: int | None,
     limit_test: int | None,
     weights_dir: Path | None,
@@ -170,6 +172,9 @@ def sweep(
         raise click.UsageError("--until-decided does not go with --pause or --enroll-only")
     if not until_decided and (max_seeds or metric):
         raise click.UsageError("--max-seeds and --metric go with --until-decided")
+    measured = trials_per_device is None and workers is None and not enroll_only
+    if measured and executor == "ray":
+        raise click.UsageError("--trials-per-device auto measures this machine, not Ray's; give a number")
     place = Home.find(home)
     if pause:
         pause_study(study_name, place, storage)
@@ -184,7 +189,7 @@ def sweep(
     options = SweepOptions(
         device=device or study.device,
         workers=0 if enroll_only else workers,
-        trials_per_device=trials_per_device,
+        trials_per_device=trials_per_device or 1,
         weights_dir=weights_dir,
         storage=storage,
         executor=executor,
@@ -196,7 +201,7 @@ def sweep(
         _print_plan(study, place, options)
     else:
         see_to_pause(study, place, storage, resume)
-        sys.exit(_run(study, place, options, deciding))
+        sys.exit(_run(study, place, options, deciding, measured))
 
 
 def _print_plan(study: Study, home: Home, options: SweepOptions) -> None:
@@ -209,10 +214,13 @@ def _print_plan(study: Study, home: Home, options: SweepOptions) -> None:
     stdout_console().print(describe_plan(plan, estimate, home))
 
 
-def _run(study: Study, home: Home, options: SweepOptions, deciding: Deciding | None) -> int:
+def _run(study: Study, home: Home, options: SweepOptions, deciding: Deciding | None, measured: bool) -> int:
     """Run the sweep, round after round if comparisons are to be decided; print its leaderboard, return the exit code.
 
     After each round the leaderboard is published.
+
+    Args:
+        measured: the number of trials on each device is what measuring finds to pay.
     """
     import signal
     from dataclasses import replace
@@ -234,6 +242,14 @@ def _run(study: Study, home: Home, options: SweepOptions, deciding: Deciding | N
             return prepare_sweep(study, home, options, say=say, progress=progress)
 
     prepared = prepare()
+    if measured and prepared.checked is not None:
+        from tracker.bench.sharing import trials_that_pay
+
+        at_once = trials_that_pay(
+            *(prepared.plan.to_do, prepared.checked.images, prepared.checked.device),
+            *(options.settings.accelerate, say),
+        )
+        options = replace(options, trials_per_device=at_once)
     boards: list[Leaderboard] = []
     with tracking_session(home, say) as uri:
         while True:
