@@ -74,6 +74,7 @@ def test_a_server_killed_in_mid_sweep_loses_nothing(bench: Bench) -> None:
     assert max(away) >= 2 and away[-1] == 0
 
 
+@pytest.mark.soak  # twenty seconds; the journal's own tests are in the suite
 def test_without_a_server_from_beginning_to_end_everything_arrives_later(bench: Bench) -> None:
     """The cell completes in the table; the next look delivers the run and tells the table its id."""
     study = small_study("no-server", epochs=3)

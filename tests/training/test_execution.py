@@ -69,7 +69,7 @@ def test_an_execution_is_read_and_named() -> None:
     assert "channels_last" in str(refused.value.cure)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("sgd", marks=pytest.mark.soak)])
 def test_an_accelerated_trial_goes_on_with_the_same_bits(optimizer: str, tmp_path: Path, usual: Execution) -> None:
     """Stopped after an epoch and inside one: a file knows no memory format, and fused optimizers take it as given."""
     recipe, images = short_recipe(optimizer=optimizer, weight_decay=0.01), few_images(8)

@@ -116,6 +116,7 @@ def test_exported_programs_are_torchvisions() -> None:
         assert furthest(programs[1].module()(batch), network(batch)) < DOUBLE
 
 
+@pytest.mark.soak  # a compiler's seconds
 def test_compiled_networks_compute_the_same() -> None:
     """Dynamo takes a rewritten network in one graph, trained and judged, with maps of four pixels and of one."""
     network = small(block_config=(2, 2))

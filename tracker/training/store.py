@@ -23,20 +23,18 @@ from torch.optim import Optimizer
 from tracker.study.errors import DiskFull
 from tracker.study.faults import reach
 from tracker.study.plain import parse_json
+from tracker.training.restoring import check_optimizer, check_weights, restore
 from tracker.training.state import TrialState
 from tracker.training.statefile import (
     Captured,
     Content,
     Decoded,
     Unusable,
-    check_optimizer,
-    check_weights,
     decode_best,
     decode_state,
     encode_best,
     encode_state,
     naming_best,
-    restore,
 )
 from tracker.vision.models import Classifier
 
