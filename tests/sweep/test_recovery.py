@@ -117,6 +117,19 @@ def test_asked_to_stop_a_worker_keeps_the_middle_of_an_epoch(bench: Bench, undis
     assert bench.row(study).attempts == 2
 
 
+def test_in_company_a_cell_ends_as_it_does_alone(bench: Bench, undisturbed: Mapping[str, object]) -> None:
+    """Two workers side by side on one device, with as many threads each as the one alone had: the same bits."""
+    studies = [small_study(f"company-{place}") for place in ("left", "right")]
+    for study in studies:
+        bench.enroll(study)
+    workers = [start_worker(bench.config(study, study.name)) for study in studies]
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for study in studies:
+        assert comparable(bench.result(study)) == comparable(undisturbed)
+
+
 def damage(path: Path) -> None:
     """Flip one byte in the middle of a file."""
     content = bytearray(path.read_bytes())
