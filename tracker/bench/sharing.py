@@ -49,7 +49,8 @@ def trials_that_pay(
     if most < 2:
         return 1
     recipe, shape = heaviest(cells, images)
-    execution = usable_execution(recipe, shape, device, parse_execution(accelerate, device), say)
+    wanted = parse_execution(accelerate, device)
+    execution = usable_execution(recipe, shape, device, wanted, lambda _: None)  # why not all of it, the workers say
     what = f"{recipe.model} at {shape.size} x {shape.size}"
     say(f"measuring how many trials at once pay on {device}: {what}")
     found: list[Company] = []
