@@ -55,6 +55,7 @@ NOT_RUN = (
     NotRun("laptop.md", r"^systemd-inhibit |^caffeinate ", "needs systemd, or macOS"),
     NotRun("*", r"retry .*--device GPU-UUID", "needs a card that failed; tests/sweep has one"),
     NotRun("clusters.md", r"--device cuda", "needs a card"),
+    NotRun("performance.md", r"pytest -m cuda", "needs a card"),
     NotRun("*", r"--against published", "needs the reference study, 64 cells on a GPU; tests/compare has its results"),
     NotRun("extending.md", r".", "needs an installed package; tests/test_extending.py installs and runs it"),
     NotRun(
