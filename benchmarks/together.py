@@ -18,12 +18,10 @@ from multiprocessing.connection import Connection
 import torch
 
 from tracker.bench.company import side_by_side
-from tracker.bench.subject import EVALUATED, SEED, SHAPES, Shape, bare, make_recipe, random_images, stand_in
+from tracker.bench.subject import EVALUATED, SEED, SHAPES, Shape, bare, make_recipe, random_images, train
 from tracker.study.recipe import Recipe
 from tracker.training.device import threads_of
-from tracker.training.execution import Execution, parse_execution, prepare
-from tracker.training.splits import trial_data
-from tracker.training.trial import build_classifier, build_optimizer, run_epochs
+from tracker.training.execution import Execution, parse_execution
 
 
 def in_threads(pipe: Connection, recipe: Recipe, shape: Shape, execution: Execution, trials: int, rounds: int) -> None:
@@ -31,21 +29,12 @@ def in_threads(pipe: Connection, recipe: Recipe, shape: Shape, execution: Execut
     device = torch.device("cpu")
     torch.set_num_threads(threads_of(trials))
     images = random_images(shape, SEED)
-    data = trial_data(recipe, images, device)
-    classifiers = [build_classifier(recipe, images, stand_in(recipe, images)) for _ in range(trials)]
-    epochs = [
-        run_epochs(
-            *(recipe, prepare(classifier, device, execution), data, device),
-            optimizer=build_optimizer(recipe, classifier, execution),
-            execution=execution,
-        )
-        for classifier in classifiers
-    ]
+    epochs = [train(recipe, images, device, execution, lambda _: None) for _ in range(trials)]
     for own in epochs:
         next(own)
     barrier = threading.Barrier(trials + 1)
 
-    def train(place: int) -> None:
+    def work(place: int) -> None:
         torch.set_num_threads(threads_of(trials))
         barrier.wait()
         for _ in range(rounds):
@@ -53,7 +42,7 @@ def in_threads(pipe: Connection, recipe: Recipe, shape: Shape, execution: Execut
         barrier.wait()
 
     for place in range(trials):
-        threading.Thread(target=train, args=(place,), daemon=True).start()
+        threading.Thread(target=work, args=(place,), daemon=True).start()
     barrier.wait()
     begun = time.perf_counter()
     barrier.wait()
@@ -86,8 +75,8 @@ def main() -> None:
     device = torch.device("cpu")
     execution = parse_execution("auto", device)
     recipe = bare(make_recipe(options.model, options.dataset, 256))
-    train = options.batches * recipe.batch_size
-    shape = replace(SHAPES[options.dataset], train=train, test=train // EVALUATED)
+    images = options.batches * recipe.batch_size
+    shape = replace(SHAPES[options.dataset], train=images, test=images // EVALUATED)
     found: dict[str, list[float]] = {"one trial": [], "processes": [], "threads": []}
     for number in range(options.times):
         print(f"round {number + 1}", file=sys.stderr)

@@ -12,9 +12,10 @@ from tracker.study.recipe import Precision, Recipe
 from tracker.study.seeds import derive_seed
 from tracker.study.shifts import AS_IS
 from tracker.training.execution import CUDA_GRAPH, Execution, prepare
-from tracker.training.selfcheck import verified, with_usable_input
+from tracker.training.selfcheck import with_usable_input
 from tracker.training.splits import to_device, trial_data
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
+from tracker.training.verdicts import agreed_execution
 from tracker.vision.images import ImageSet, Split, Statistics
 from tracker.vision.rewrites.rewriting import REWRITES, rewrite
 from tracker.vision.sources import Source
@@ -114,7 +115,7 @@ def usable_execution(
     classifier = build_classifier(recipe, images, stand_in(recipe, images))
     split = to_device(images.train, device)
     wanted = with_usable_input(recipe, classifier, split, wanted, say)
-    used = verified(recipe, classifier, split, device, wanted, say)
+    used = agreed_execution(recipe, classifier, split, device, wanted, say)
     asked = [name for name in REWRITES if name in used]
     found = rewrite(classifier.network, asked)
     for name in (name for name in asked if name not in found):
