@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from tracker.bench.subject import SHAPES, make_recipe, random_images, stand_in
+from tracker.bench.subject import SHAPES, make_recipe
 from tracker.training.device import describe_device, resolve_device
 from tracker.training.execution import parse_execution, prepare
 from tracker.training.splits import trial_data
@@ -26,6 +26,7 @@ from tracker.training.state import TrialState
 from tracker.training.store import StateStore
 from tracker.training.trial import build_classifier, build_optimizer, run_epochs
 from tracker.vision.images import ImageSet
+from tracker.vision.stand_ins import random_images, stand_in
 
 SEED = 20_261_123
 BATCHES = 4

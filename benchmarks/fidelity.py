@@ -11,6 +11,10 @@ than 0.1 points on average; give four of them, and enough seeds:
 
     python -m benchmarks.fidelity --precision bf16 --device cuda --folder FOLDER --weights-dir DIR --seeds 10 \\
         --normalizations finetune,pretrain,instance,minmax
+
+From random weights a short training is chaos: what a rounding becomes hides what is looked for. From pre-trained ones,
+which is what a sweep does, much less becomes of it; `--pretrain CLASSES` makes such weights first, of those classes'
+images alone. With `--float64` both ways compute in it: what is different then is no rounding.
 """
 
 from __future__ import annotations
@@ -51,6 +55,7 @@ class Way:
     name: str
     execution: Execution
     precision: Precision
+    float64: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,22 @@ def train(recipe: Recipe, images: ImageSet, source: Source, device: torch.device
     """Return the last epoch's result."""
     recipe = recipe.model_copy(update={"precision": way.precision})
     classifier = prepare(build_classifier(recipe, images, source), device, way.execution, recipe.precision)
+    if way.float64:
+        classifier.network.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     data = trial_data(recipe, images, device)
     *_, last = run_epochs(recipe, classifier, data, device, execution=way.execution)
     return last
+
+
+def pretrained(recipe: Recipe, images: ImageSet, device: torch.device, way: Way) -> Source:
+    """Return weights trained on other images than those that are compared, with these images' statistics."""
+    classifier = prepare(build_classifier(recipe, images, random_source(recipe.model)), device, way.execution)
+    for result in run_epochs(recipe, classifier, trial_data(recipe, images, device), device, execution=way.execution):
+        accuracy = 100 * result.metrics["test_acc"]
+        print(f"pre-training, epoch {result.epoch + 1} of {recipe.epochs}: {accuracy:.2f}", file=sys.stderr, flush=True)
+    state = {name: tensor.cpu().contiguous() for name, tensor in classifier.network.state_dict().items()}
+    told = f"{recipe.epochs} epochs of {', '.join(images.classes)}"
+    return Source("pre-trained", recipe.model, classifier.channels, images.statistics, state, told)
 
 
 def compare(
@@ -171,6 +189,10 @@ def main() -> None:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.001, help="of the first epoch (default: %(default)s)")
+    parser.add_argument("--pretrain", metavar="CLASSES", help="make the starting weights of these classes of FOLDER")
+    parser.add_argument("--pretrain-epochs", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--float64", action="store_true", help="both ways compute in it")
     parser.add_argument("--limit-train", type=int)
     parser.add_argument("--limit-test", type=int)
     parser.add_argument("--seeds", type=int, default=5, help="1 to N, at least 2 (default: %(default)s)")
@@ -178,11 +200,13 @@ def main() -> None:
     parser.add_argument("--accelerate", default="auto", help="as `tracker sweep --accelerate` (default: %(default)s)")
     options = parser.parse_args()
     names = options.normalizations.split(",")
+    if options.pretrain and (options.weights_dir or not options.folder):
+        parser.error("--pretrain: of --folder, and not with --weights-dir")
     if options.seeds < 2 or not set(names) <= set(NORMALIZATIONS):
         parser.error(f"--seeds: at least 2; --normalizations: some of {','.join(NORMALIZATIONS)}")
     device = torch.device(options.device)
     usual = parse_execution(options.accelerate, device)
-    ways = [Way("plain", PLAIN, "fp32"), Way("accelerated", usual, "fp32")]
+    ways = [Way(name, how, "fp32", options.float64) for name, how in (("plain", PLAIN), ("accelerated", usual))]
     if options.precision:
         ways = [Way("fp32", usual, "fp32"), Way(options.precision, usual, options.precision)]
     kind = {"kind": "folder", "path": str(options.folder.absolute())} if options.folder else {"kind": "digits"}
@@ -194,19 +218,27 @@ def main() -> None:
         source = replace(random_source(options.model), statistics=file.statistics)  # for `pretrain`
         if options.weights_dir:
             source = torchvision_source(options.model, file)
+        if options.pretrain:
+            chosen = spec.model_copy(update={"classes": tuple(options.pretrain.split(","))})
+            there = open_dataset("pre-training", chosen, Home(Path(place)))
+            recipe = Recipe(
+                model=options.model, dataset="pre-training", normalization="finetune", source="random",
+                epochs=options.pretrain_epochs,
+            )  # fmt: skip
+            source = pretrained(recipe, there, device, ways[1])
         found = []
         for normalization in names:
             recipes = [
                 Recipe(
                     model=options.model, dataset=name, normalization=normalization, seed=seed, source=source.name,
-                    epochs=options.epochs, batch_size=options.batch_size, flip=name != "digits",
+                    epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, flip=name != "digits",
                     limit_train=options.limit_train, limit_test=options.limit_test,
                 )
                 for seed in range(1, options.seeds + 1)
             ]  # fmt: skip
             found.append(compare(recipes, images, source, device, ways))
     print(
-        f"{options.model} ({source.name} weights) on {name}, {options.epochs} epochs of batch {options.batch_size}, ",
+        f"{options.model} ({source.fingerprint}) on {name}, {options.epochs} epochs of batch {options.batch_size}, ",
         end="",
     )
     print(

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tracker.bench.company import memory_of, side_by_side
-from tracker.bench.subject import EPOCHS, SHAPES, Shape, bare, make_recipe
+from tracker.bench.subject import EPOCHS, SHAPES, bare, make_recipe
 from tracker.study.errors import TrainingError
 from tracker.study.recipe import Recipe
 from tracker.training.device import threads_of
 from tracker.training.execution import PLAIN, usual_execution
+from tracker.vision.stand_ins import Shape
 
 CPU = torch.device("cpu")
 SMALL = Shape(100, 20, 32, 10)

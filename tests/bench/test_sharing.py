@@ -10,9 +10,9 @@ import torch
 from tracker.bench import sharing
 from tracker.bench.company import Company
 from tracker.bench.sharing import choices, chosen, heaviest, trials_that_pay
-from tracker.bench.subject import Shape, random_images
 from tracker.study.load import parse_study
 from tracker.study.study import Cell
+from tracker.vision.stand_ins import Shape, random_images
 
 
 def company(trials: int, rate: float | None) -> Company:

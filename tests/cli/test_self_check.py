@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from tracker.cli.main import cli
 from tracker.study.accelerations import ACCELERATIONS
 from tracker.study.home import Home
 from tracker.study.load import load_study
+from tracker.study.recipe import NORMALIZATIONS, Recipe
 from tracker.sweep.checkup import engine
 from tracker.sweep.checkup.engine import SIZES, TOGETHER, subjects_of
 from tracker.training import selfcheck
-from tracker.training.execution import usual_execution
+from tracker.training.execution import Execution, usual_execution
 from tracker.vision.datasets import open_dataset
 
 STUDY = """
@@ -93,3 +95,25 @@ def test_without_a_study_the_reference_studys_networks_are_checked(home: Home) -
     assert len(subjects_of(None, home, CPU)) == 4 * len(SIZES)
     grid = subjects_of(load_study("norm-test"), home, CPU)
     assert len(grid) == 4 and {subject.size for subject in grid} == {32}, "no dataset is packed in an empty home"
+    assert all(subject.normalizations == tuple(NORMALIZATIONS) for subject in grid)
+
+
+def test_the_input_of_each_of_a_studys_normalizations_is_compared(
+    home: Home, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose input differs names itself; one that the study does not have is not looked at."""
+    usable = selfcheck.with_usable_input
+
+    def without_minmax(recipe: Recipe, *rest: Any) -> Execution:
+        if recipe.normalization == "minmax":
+            rest[-1]("images reach the network by the plain path: a bit differs")
+        return usable(recipe, *rest)
+
+    monkeypatch.setattr(engine, "with_usable_input", without_minmax)
+    rows = json.loads(run(home, study, "--self-check", "--format", "json").stdout)["self_check"]
+    reasons = {row["acceleration"]: row["reason"] for row in rows}
+    assert reasons["fused_input"] == "minmax: images reach the network by the plain path: a bit differs"
+    assert reasons["channels_last"] is None
+    study.write_text(STUDY.replace("baseline: minmax", "baseline: pretrain").replace("[minmax,", "[pretrain,"))
+    rows = json.loads(run(home, study, "--self-check", "--format", "json").stdout)["self_check"]
+    assert not any(row["reason"] for row in rows)

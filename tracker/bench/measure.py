@@ -9,7 +9,8 @@ from functools import partial
 
 import torch
 
-from tracker.bench.company import REHEARSALS, memory_of
+from tracker.bench.companion import REHEARSALS
+from tracker.bench.company import memory_of
 from tracker.bench.energy import EnergyCounter, joules_of
 from tracker.bench.sides import ALONE, PIECES, EngineSide, ReferenceSide, Side
 from tracker.bench.subject import SEED, SHAPES, carried_out, make_images, make_recipe, usable_execution

@@ -12,22 +12,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from tracker.bench.company import REHEARSALS, side_by_side
-from tracker.bench.subject import (
-    EVALUATED,
-    SEED,
-    SHAPES,
-    Shape,
-    carried_out,
-    make_recipe,
-    random_images,
-    train,
-    usable_execution,
-)
+from tracker.bench.companion import REHEARSALS
+from tracker.bench.company import side_by_side
+from tracker.bench.subject import EVALUATED, SEED, SHAPES, carried_out, make_recipe, train, usable_execution
 from tracker.study.recipe import Precision, Recipe
 from tracker.training.device import is_out_of_memory
 from tracker.training.execution import Execution
 from tracker.training.trial import EpochResult
+from tracker.vision.stand_ins import Shape, random_images
 from tracker.vision.statistics import PUBLISHED
 
 TERMS = {

@@ -9,12 +9,13 @@ import torch
 
 from tracker.bench.company import Company, side_by_side
 from tracker.bench.machine import step_flops
-from tracker.bench.subject import Shape, usable_execution
+from tracker.bench.subject import usable_execution
 from tracker.study.recipe import Recipe
 from tracker.study.study import Cell
 from tracker.training.execution import parse_execution
 from tracker.training.splits import split_sizes
 from tracker.vision.images import ImageSet
+from tracker.vision.stand_ins import Shape
 
 PAYS = 1.05
 """How many times as many images a second twice as many trials must give; less may be chance, and costs memory."""

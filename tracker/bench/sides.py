@@ -11,7 +11,6 @@ from typing import Protocol, Self
 import torch
 
 from tracker.bench.reference import WORKERS, as_torch_comes, judge_epoch, loader_of, train_epoch
-from tracker.bench.subject import stand_in
 from tracker.study.recipe import Recipe
 from tracker.training.execution import Execution, prepare
 from tracker.training.input import build_input
@@ -22,6 +21,7 @@ from tracker.training.trial import EpochResult, build_classifier, build_optimize
 from tracker.vision.augmentation import EpochPlan, draw_plan
 from tracker.vision.images import ImageSet
 from tracker.vision.models import Classifier, build_network
+from tracker.vision.stand_ins import stand_in
 
 PIECES = {
     "input": "training images made ready for the network, and nothing else",

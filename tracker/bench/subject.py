@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import torch
 
 from tracker.study.recipe import Precision, Recipe
-from tracker.study.seeds import derive_seed
 from tracker.study.shifts import AS_IS
 from tracker.training.execution import CUDA_GRAPH, Execution, prepare
 from tracker.training.selfcheck import with_usable_input
 from tracker.training.splits import to_device, trial_data
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
 from tracker.training.verdicts import agreed_execution
-from tracker.vision.images import ImageSet, Split, Statistics
+from tracker.vision.images import ImageSet
 from tracker.vision.rewrites.rewriting import REWRITES, rewrite
-from tracker.vision.sources import Source
+from tracker.vision.stand_ins import Shape, random_images, stand_in
 from tracker.vision.statistics import PUBLISHED
 
 SEED = 223
@@ -28,22 +26,6 @@ EPOCHS = 100_000
 """More than any measurement trains."""
 LEARNING_RATE = 1e-5
 """Decides nothing about time, and keeps a loss on random labels finite."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What of a dataset decides the time it takes.
-
-    Args:
-        train, test: images.
-        size: pixels of a side.
-    """
-
-    train: int
-    test: int
-    size: int
-    classes: int
-    channels: int = 3
 
 
 SHAPES = {
@@ -68,19 +50,6 @@ def make_images(dataset: str, count: int, seed: int) -> ImageSet:
     return random_images(shape, seed, dataset, PUBLISHED[dataset])
 
 
-def random_images(shape: Shape, seed: int, name: str = "random", statistics: Statistics | None = None) -> ImageSet:
-    """Return images of random bytes: their values decide nothing about time."""
-    rng = np.random.default_rng(derive_seed(seed, "bench"))
-
-    def split(images: int) -> Split:
-        pixels = rng.integers(0, 256, (images, shape.channels, shape.size, shape.size), dtype=np.uint8)
-        return Split(pixels, rng.integers(0, shape.classes, images, dtype=np.int64))
-
-    names = tuple(map(str, range(shape.classes)))
-    even = Statistics((0.5,) * shape.channels, (0.29,) * shape.channels)
-    return ImageSet(name, split(shape.train), split(shape.test), names, statistics or even, "0" * 16)
-
-
 def make_recipe(model: str, dataset: str, batch_size: int, precision: Precision = "fp32") -> Recipe:
     """Return the reference protocol's recipe, from random weights: their values decide nothing about time either."""
     return Recipe(
@@ -93,12 +62,6 @@ def bare(recipe: Recipe) -> Recipe:
     """Return a recipe as it is measured: what decides time is its own, all else needs nothing on this machine."""
     plain = {"shift": AS_IS, "statistics": "exact", "limit_train": None, "limit_test": None, "val_fraction": 0.0}
     return recipe.model_copy(update={**plain, "epochs": EPOCHS, "lr": LEARNING_RATE})
-
-
-def stand_in(recipe: Recipe, images: ImageSet) -> Source:
-    """Return random weights where the recipe's source is: with statistics, and with the channels of its network."""
-    channels = 3 if recipe.source == "torchvision" else images.channels
-    return Source("random", recipe.model, channels, Statistics((0.5,) * channels, (0.25,) * channels), None, "random")
 
 
 def usable_execution(

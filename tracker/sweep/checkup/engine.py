@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from tracker.study.accelerations import ACCELERATIONS
 from tracker.study.errors import DeviceError
 from tracker.study.home import Home
-from tracker.study.recipe import PRECISIONS, Precision, Recipe
-from tracker.study.seeds import derive_seed
+from tracker.study.recipe import NORMALIZATIONS, PRECISIONS, Precision, Recipe
 from tracker.study.study import Study
 from tracker.training.execution import FUSED_INPUT, Execution, usual_execution
 from tracker.training.precision import require_precision
 from tracker.training.selfcheck import IMAGES, check_execution, with_usable_input
-from tracker.training.splits import DeviceSplit
+from tracker.training.splits import to_device
 from tracker.training.trial import build_classifier
 from tracker.vision.datasets import describe, open_dataset
-from tracker.vision.images import ImageSet, Split, Statistics
-from tracker.vision.sources import random_source
+from tracker.vision.stand_ins import Shape, random_images, stand_in
 
 MODELS = ("resnet18", "resnet50", "densenet121", "densenet161")
 SIZES = (32, 64)
 """What is checked without a study: the reference study's networks and image sizes."""
-NORMALIZATIONS = ("finetune", "instance", "minmax")
-"""Whose input is compared; `pretrain` is `finetune` with other numbers."""
 TOGETHER = "all together"
 CLASSES = 10
 SEED = 223
@@ -41,11 +36,13 @@ class Subject:
         recipe: its model, tuning, optimizer and precision count.
         size: pixels of an image's side.
         channels: of an image.
+        normalizations: whose input is compared; the rest of the network does not depend on them.
     """
 
     recipe: Recipe
     size: int
     channels: int
+    normalizations: tuple[str, ...] = tuple(NORMALIZATIONS)
 
     def __str__(self) -> str:
         """Name what is not a recipe's default."""
@@ -96,7 +93,9 @@ def subjects_of(study: Study | None, home: Home, device: torch.device) -> list[S
         size, channels = shapes[recipe.dataset]
         key = (recipe.model, recipe.tune, recipe.optimizer, recipe.precision, size, channels)
         own = _recipe(recipe.model, tune=recipe.tune, optimizer=recipe.optimizer, precision=recipe.precision)
-        found.setdefault(key, Subject(own, size, channels))
+        subject = found.get(key, Subject(own, size, channels, ()))
+        names = dict.fromkeys((*subject.normalizations, recipe.normalization))
+        found[key] = replace(subject, normalizations=tuple(names))
     return list(found.values())
 
 
@@ -132,30 +131,20 @@ def self_check(subjects: list[Subject], device: torch.device) -> Iterator[Outcom
 
 def _reason(subject: Subject, device: torch.device, execution: Execution) -> str | None:
     """Say why a trial would not be trained so, whatever its normalization."""
-    images = _images(subject)
-    split = DeviceSplit(
-        torch.from_numpy(images.train.images).to(device), torch.from_numpy(images.train.labels).to(device)
-    )
+    images = random_images(Shape(IMAGES, 1, subject.size, CLASSES, subject.channels), SEED, "self-check")
+    split = to_device(images.train, device)
+    source = stand_in(subject.recipe, images)
     if FUSED_INPUT in execution:
-        for normalization in NORMALIZATIONS:
+        for normalization in subject.normalizations:
             recipe = subject.recipe.model_copy(update={"normalization": normalization})
-            source = random_source(recipe.model)
             said: list[str] = []
             with_usable_input(recipe, build_classifier(recipe, images, source), split, execution, said.append)
             if said:
                 return f"{normalization}: {said[0]}"
-    classifier = build_classifier(subject.recipe, images, random_source(subject.recipe.model))
+    classifier = build_classifier(subject.recipe, images, source)
     return check_execution(subject.recipe, classifier, split, device, execution)
 
 
 def _recipe(model: str, **keys: object) -> Recipe:
     fixed = {"model": model, "dataset": "self-check", "normalization": "finetune", "source": "random", "seed": SEED}
     return Recipe.model_validate({**fixed, **keys})
-
-
-def _images(subject: Subject) -> ImageSet:
-    rng = np.random.default_rng(derive_seed(SEED, "bench"))
-    pixels = rng.integers(0, 256, (IMAGES, subject.channels, subject.size, subject.size), dtype=np.uint8)
-    split = Split(pixels, rng.integers(0, CLASSES, IMAGES, dtype=np.int64))
-    half = (0.5,) * subject.channels
-    return ImageSet("self-check", split, split, tuple(map(str, range(CLASSES))), Statistics(half, half), "0" * 16)
