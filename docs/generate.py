@@ -53,6 +53,8 @@ ENVIRONMENT = {
     "loopback address; a value of yours is not looked at.",
     "TRACKER_CACHE_DIR, XDG_CACHE_HOME": "Where code compiled for this machine is kept, for this user alone. Default: "
     "`~/.cache/norm-tracker`.",
+    "CUDA_MPS_PIPE_DIRECTORY": "Where NVIDIA's Multi-Process Service is found, as CUDA itself finds it. Default: "
+    "`/tmp/nvidia-mps`.",
     "CC": "The C compiler that makes the input pipeline; otherwise `cc`, `gcc` or `clang`, and none is needed.",
     "OMP_NUM_THREADS": "The most CPU threads a worker uses; otherwise workers share the cores out.",
     "TORCH_HOME": "Where torch hub's cache lies, in which torchvision's weights are looked for too.",

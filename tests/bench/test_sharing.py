@@ -12,6 +12,8 @@ from tracker.bench.company import Company
 from tracker.bench.sharing import choices, chosen, heaviest, trials_that_pay
 from tracker.study.load import parse_study
 from tracker.study.study import Cell
+from tracker.training import mps
+from tracker.training.execution import PLAIN
 from tracker.vision.stand_ins import Shape, random_images
 
 
@@ -80,6 +82,18 @@ def test_trials_are_really_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.split(":")[0].strip() for line in said[1:-1]] == ["1 at once", "2 at once"]
     assert all(line.endswith("images/s") for line in said[1:-1])
     assert best in (1, 2) and said[-1] == f"trials on each device: {best}"
+
+
+@pytest.mark.parametrize("serving", [False, True])
+def test_a_gpu_whose_trials_took_turns_is_told_of_a_service(monkeypatch: pytest.MonkeyPatch, serving: bool) -> None:
+    """Where one at a time was best and NVIDIA's service, with which it may not be, is not there."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(sharing, "usable_execution", lambda *_: PLAIN)
+    monkeypatch.setattr(sharing, "side_by_side", lambda *_, trials: company(trials, 100))
+    monkeypatch.setattr(mps, "serves", lambda: serving)
+    said: list[str] = []
+    assert trials_that_pay(cells(seed=[1, 2]), IMAGES, torch.device("cuda"), "plain", said.append) == 1
+    assert (said[-1] == mps.IN_TURNS) is not serving
 
 
 def test_one_cell_or_one_core_needs_no_measuring(monkeypatch: pytest.MonkeyPatch) -> None:

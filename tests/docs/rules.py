@@ -50,7 +50,7 @@ NOT_RUN = (
         r"data fetch --weights|data fetch \w+ --weights|--mirror",
         "downloads; tests/vision has a server of its own",
     ),
-    NotRun("gpu.md", r"^nvidia-smi|GPU-UUID", "needs a card"),
+    NotRun("gpu.md", r"^nvidia-smi|GPU-UUID|nvidia-cuda-mps-control", "needs a card"),
     NotRun("gpu.md", r"^tmux |^systemctl |^journalctl |^loginctl ", "needs tmux, or systemd"),
     NotRun("laptop.md", r"^systemd-inhibit |^caffeinate ", "needs systemd, or macOS"),
     NotRun("*", r"retry .*--device GPU-UUID", "needs a card that failed; tests/sweep has one"),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.fidelity import Compared, Way, interval, table, verdict
-from tracker.training.execution import PLAIN
+from benchmarks.fidelity import Compared, Way, interval, pretrained, table, train, verdict
+from tracker.bench.subject import make_recipe
+from tracker.training.execution import PLAIN, usual_execution
+from tracker.training.trial import build_classifier
+from tracker.vision.stand_ins import Shape, random_images
+
+CPU = torch.device("cpu")
 
 WAYS = [Way("fp32", PLAIN, "fp32"), Way("bf16", PLAIN, "bf16")]
 SEEDS = np.array([-0.3, 0.1, 0.0, 0.2])
@@ -43,3 +49,25 @@ def test_intervals_are_paired() -> None:
     assert (mean, half) == (pytest.approx(0.2), pytest.approx(12.706 * 0.1, rel=1e-4))
     (row,) = table([compared("a", 90, 0.05, noise=0)], WAYS).splitlines()[2:]
     assert row == "| a | 90.00 | 90.05 | +0.05 [+0.05, +0.05] | 0.22 | 0.22 | 5.0 % | 30.0 % |"
+
+
+def test_both_ways_start_from_the_weights_made_for_them_and_agree_in_float64() -> None:
+    """What is left between two ways in float64 is far below a rounding of fp32; the weights are no random ones."""
+    images = random_images(Shape(24, 8, 32, 3), seed=1)
+    recipe = make_recipe("resnet18", "random", 8).model_copy(
+        update={"epochs": 1, "crop_padding": 2, "statistics": "exact"}
+    )
+    source = pretrained(recipe, images, CPU, Way("accelerated", usual_execution(CPU), "fp32"))
+    assert source.statistics == images.statistics and source.state is not None
+    tuned = recipe.model_copy(update={"source": source.name, "seed": 2})
+    first = next(tensor for tensor in build_classifier(tuned, images, source).network.parameters())
+    assert torch.equal(first, source.state["conv1.weight"])
+    losses = {
+        float64: [
+            train(tuned, images, source, CPU, Way("", how, "fp32", float64)).metrics["train_loss"]
+            for how in (PLAIN, usual_execution(CPU))
+        ]
+        for float64 in (False, True)
+    }
+    assert losses[False][0] != losses[False][1], "a rounding"
+    assert losses[True] == pytest.approx([losses[True][0]] * 2, rel=1e-12)

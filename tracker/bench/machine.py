@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tracker.study.recipe import Precision, Recipe
 from tracker.tracking.environment import git_state
+from tracker.training import mps
 from tracker.training.device import describe_device, threads_of
 from tracker.training.precision import set_tf32
 from tracker.vision.models import build_network
@@ -55,6 +56,7 @@ def facts(device: torch.device) -> dict[str, str]:
         found["commit"] = commit + (", changed" if changed else "")
     if device.type == "cuda":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+        found["mps"] = "yes" if mps.serves() else "no"
     return found
 
 

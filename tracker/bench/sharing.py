@@ -12,6 +12,7 @@ from tracker.bench.machine import step_flops
 from tracker.bench.subject import usable_execution
 from tracker.study.recipe import Recipe
 from tracker.study.study import Cell
+from tracker.training import mps
 from tracker.training.execution import parse_execution
 from tracker.training.splits import split_sizes
 from tracker.vision.images import ImageSet
@@ -61,6 +62,8 @@ def trials_that_pay(
         say(f"  {company.trials} at once: {rate}")
     best = chosen(found)
     say(f"trials on each device: {best}")
+    if best == 1 and device.type == "cuda" and not mps.serves():  # of more of them the sweep itself says so
+        say(mps.IN_TURNS)
     return best
 
 

@@ -17,7 +17,7 @@ from tracker.study.home import Home
 from tracker.study.study import Study
 from tracker.sweep.events import Event
 from tracker.sweep.executors.local import Crew, Start
-from tracker.sweep.executors.placement import Slot, lay_out
+from tracker.sweep.executors.placement import Slot, hint, lay_out
 from tracker.sweep.executors.pool import WorkerProcess, warm_up
 from tracker.sweep.options import SweepOptions
 from tracker.sweep.plan import Plan, make_plan
@@ -175,6 +175,8 @@ def _work(
         slots = lay_out(
             *(prepared.checked.device, options.device, options.workers, options.trials_per_device), aside=aside
         )[: max(1, to_do)]
+        if said := hint(slots):
+            say_on(console)(said)
         run = Crew(_starter(crew_config, len(slots)), slots, ledger, study.name, options.deadline).run
     with make_display(console, total=to_do, what="sweep") as display:
         run(display.show, summary)

@@ -7,7 +7,8 @@ import torch
 
 from tracker.study.errors import DeviceError
 from tracker.sweep.executors import placement
-from tracker.sweep.executors.placement import Slot, lay_out
+from tracker.sweep.executors.placement import Slot, hint, lay_out
+from tracker.training import mps
 from tracker.training.device import threads_of
 
 
@@ -46,6 +47,16 @@ def test_a_device_that_was_set_aside_is_left_out(three_gpus: None) -> None:
     assert [slot.device for slot in lay_out(CUDA, "auto", None, aside=["host/cuda:1"])] == ["cuda:0", "cuda:2"]
     with pytest.raises(DeviceError, match="set aside"):
         lay_out(CUDA, "auto", None, aside=["host/cuda:0", "host/cuda:1", "host/cuda:2"])
+
+
+def test_workers_that_share_a_gpu_want_nvidias_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it they take turns; one worker on each GPU, and a CPU's, have no use for it."""
+    monkeypatch.setattr(mps, "serves", lambda: False)
+    assert hint([Slot("cuda:0", 0), Slot("cuda:1", 0), Slot("cuda:0", 1)]) == mps.IN_TURNS
+    assert hint([Slot("cuda:0", 0), Slot("cuda:1", 0)]) is None
+    assert hint([Slot("cpu", 0), Slot("cpu", 1)]) is None
+    monkeypatch.setattr(mps, "serves", lambda: True)
+    assert hint([Slot("cuda:0", 0), Slot("cuda:0", 1)]) is None
 
 
 def test_cores_are_shared_out() -> None:

@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from tracker.study.errors import DeviceError
 from tracker.study.home import Home
 from tracker.sweep.checkup.finding import Finding, Level
+from tracker.training import mps
 from tracker.training.device import resolve_device
 from tracker.training.precision import cpu_has_bf16
 
@@ -94,7 +95,8 @@ def check_device(name: str) -> Iterator[Finding]:
         "device",
         "ok" if free > total / 2 else "warning",
         f"{device}: {torch.cuda.get_device_name(device)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, "
-        f"driver {driver}, CUDA {torch.version.cuda}, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}; "
+        f"driver {driver}, CUDA {torch.version.cuda}, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}, "
+        f"MPS {'yes' if mps.serves() else 'no'}; "
         f"{torch.cuda.device_count()} in all",
         None if free > total / 2 else "something else uses it: see nvidia-smi, or choose another with --device",
     )

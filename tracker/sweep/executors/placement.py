@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tracker.study.errors import DeviceError
+from tracker.training import mps
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,9 @@ def lay_out(
         )
     count = len(usable) * trials_per_device if workers is None else workers
     return [Slot(usable[index % len(usable)], index // len(usable)) for index in range(count)]
+
+
+def hint(slots: Sequence[Slot]) -> str | None:
+    """Return what would make workers that share a GPU faster, None where there is nothing to say."""
+    shared = any(slot.number and slot.device != "cpu" for slot in slots)
+    return mps.IN_TURNS if shared and not mps.serves() else None
