@@ -122,11 +122,11 @@ def _touched(work: Any) -> list[Tensor]:
     """Return every tensor that a step, or the judging of a batch, changes in place."""
     found = [value for value in _fields(getattr(work, "__self__", None)) if isinstance(value, Tensor)]
     owner = getattr(getattr(work, "func", None), "__self__", None)
-    if isinstance(owner, PlainStepper):
-        found += owner.classifier.state_dict().values()
-        found += [value for value in _fields(owner.tally) if isinstance(value, Tensor)]
+    for stepper in [owner] if isinstance(owner, PlainStepper) else getattr(owner, "members", []):
+        found += stepper.classifier.state_dict().values()
+        found += [value for value in _fields(stepper.tally) if isinstance(value, Tensor)]
         found += [
-            value for kept in owner.optimizer.state.values() for value in kept.values() if isinstance(value, Tensor)
+            value for kept in stepper.optimizer.state.values() for value in kept.values() if isinstance(value, Tensor)
         ]
     assert found, "a piece of work of a kind that is not known"
     return found
