@@ -10,7 +10,7 @@ import torch
 from tests.training.attempts import few_images, short_recipe
 from tracker.study.recipe import Recipe
 from tracker.training import selfcheck, verdicts
-from tracker.training.execution import PLAIN, Execution, usual_execution
+from tracker.training.execution import CUDA_GRAPH, PLAIN, Execution, usual_execution
 from tracker.training.splits import DeviceSplit, trial_data
 from tracker.training.trial import build_classifier
 from tracker.training.verdicts import agreed_execution, has_agreed, question
@@ -53,6 +53,9 @@ def test_what_has_been_agreed_is_not_asked_again(checks: list[str], monkeypatch:
     assert [ask(recipe)[0], ask(recipe)[0]] == [WANTED, WANTED]
     assert ask(recipe.model_copy(update={"normalization": "minmax", "seed": 9}))[0] == WANTED
     assert checks == [str(WANTED)]
+
+    with_graphs = Execution(WANTED.names | {CUDA_GRAPH})
+    assert (ask(recipe, with_graphs)[0], checks) == (WANTED, [str(WANTED)]), "what a CPU cannot have is no question"
 
     fewer = WANTED.without("channels_last")
     assert ask(recipe, fewer)[0] == fewer

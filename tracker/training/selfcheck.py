@@ -70,6 +70,18 @@ def with_usable_input(
     return wanted.without(FUSED_INPUT)
 
 
+def attainable(wanted: Execution, device: torch.device, say: Callable[[str], None] = lambda _: None) -> Execution:
+    """Return what of an execution a device of this kind can have at all.
+
+    Args:
+        say: told what is left out.
+    """
+    if CUDA_GRAPH not in wanted or device.type == "cuda":
+        return wanted
+    say(f"{CUDA_GRAPH} is left out: graphs are recorded on CUDA devices, and this is a {device.type.upper()}")
+    return wanted.without(CUDA_GRAPH)
+
+
 def verified(
     recipe: Recipe,
     classifier: Classifier,
@@ -87,9 +99,6 @@ def verified(
         split: training images, on the device.
         say: told what differs.
     """
-    if CUDA_GRAPH in wanted and device.type != "cuda":
-        say(f"{CUDA_GRAPH} is left out: graphs are recorded on CUDA devices, and this is a {device.type.upper()}")
-        wanted = wanted.without(CUDA_GRAPH)
     precisions: dict[Precision, None] = dict.fromkeys(("fp32", recipe.precision))
     for precision in precisions:
         asked = recipe.model_copy(update={"precision": precision})

@@ -22,7 +22,7 @@ from tracker.study.home import replacing
 from tracker.study.recipe import Recipe
 from tracker.training.device import describe_device
 from tracker.training.execution import PLAIN, Execution
-from tracker.training.selfcheck import verified
+from tracker.training.selfcheck import attainable, verified
 from tracker.training.splits import DeviceSplit
 from tracker.vision.kernels.library import KernelUnavailable, cache_folder
 from tracker.vision.models import Classifier
@@ -40,13 +40,16 @@ def agreed_execution(
     wanted: Execution,
     say: Callable[[str], None] = lambda _: None,
 ) -> Execution:
-    """Return the wanted execution if it does what the plain path does, now or when it was last looked at.
+    """Return the wanted execution, as far as this device has it, if it does what the plain path does.
+
+    What was found so when it was last looked at is believed.
 
     Args:
         classifier, split, say: as of `tracker.training.selfcheck.verified`.
 
     Writes: an agreement, into the user's cache folder.
     """
+    wanted = attainable(wanted, device, say)
     if wanted == PLAIN:
         return PLAIN
     asked = question(recipe, classifier, split, wanted)
