@@ -94,7 +94,7 @@ def test_every_plan_can_be_run_and_paid(
 
 
 def test_a_run_waits_for_its_states() -> None:
-    """Short epochs take as long as making one durable; the last one is waited for."""
+    """At most short epochs take as long as making one durable; the last one is waited for."""
     assert Pace(0.01, 0.0, 2.0).cell_seconds(3, 100, 10) == CELL_SECONDS + 1 + 2 * 2 + 2
     assert Pace(0.01, 0.01, 0.5).cell_seconds(2, 100, 100) == CELL_SECONDS + 2 + 2 + 0.5
 

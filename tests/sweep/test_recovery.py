@@ -137,10 +137,8 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("damaged", "trained"), [(1, [2, 3]), (2, [0, 1, 2, 3])])
-def test_a_damaged_state_falls_back_to_the_one_before_then_to_the_start(
-    damaged: int, trained: list[int], bench: Bench
-) -> None:
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_state_falls_back_to_the_one_before_then_to_the_start(damaged: int, bench: Bench) -> None:
     """The result is the same; only the epochs after the last whole state are trained again."""
     study = small_study(f"damaged-{damaged}", epochs=4)
     bench.enroll(study)
@@ -151,11 +149,12 @@ def test_a_damaged_state_falls_back_to_the_one_before_then_to_the_start(
     assert len(states) == 2
     for path in states[:damaged]:
         damage(path)
+    whole = [int(path.name.split("-")[1]) for path in states[damaged:]]  # epochs done
     moment = time.time_ns() // 1_000_000
     assert run_worker(bench.config(study, "heir")) == 0
     run = bench.run(study)
     history = MlflowClient(bench.uri).get_metric_history(run.run_id, "test_acc")
-    assert sorted({point.step for point in history if point.timestamp >= moment}) == trained
+    assert sorted({point.step for point in history if point.timestamp >= moment}) == list(range(*whole, 4))
     by_step: dict[int, set[float]] = {}
     for point in history:
         by_step.setdefault(point.step, set()).add(point.value)

@@ -47,7 +47,7 @@ class Pace:
     state: float = 0.0
 
     def cell_seconds(self, epochs: int, train: int, test: int) -> float:
-        """Return what a run of so many epochs on so many images takes."""
+        """Return what a run of so many epochs on so many images takes, at most: short epochs may share a state."""
         epoch = self.train * train + self.test * test
         return CELL_SECONDS + epoch + (epochs - 1) * max(epoch, self.state) + self.state
 

@@ -153,10 +153,9 @@ def train_cell(cell: Cell, bench: Workbench, run: RunLog, attempt: Attempt) -> O
                 state.seconds = earlier_seconds + time.monotonic() - started
                 kept.keep(partial(_tell_epoch, run, attempt, result, *state.history[-1]))
         except Stopped:
-            kept.settle()
             state.seconds = earlier_seconds + time.monotonic() - started
-            kept.keep(lambda: None)
             with suppress(Stopped):  # no room even now: the epochs before are durable
+                kept.keep(lambda: None)
                 kept.settle()
             kept.share()
             raise

@@ -20,6 +20,9 @@ from tracker.vision.models import Classifier
 
 Origin = Literal["this machine", "the artifact store"]
 
+AHEAD_SECONDS = 5.0
+"""How far training may be ahead of a write that is under way: a disk that is full, or slow, holds it up."""
+
 
 class Exchange(Protocol):
     """Where the state of a cell is left for other machines: the artifact store."""
@@ -55,8 +58,10 @@ class Keeping:
 class DurableState:
     """The state of one cell, kept so that a killed trial goes on at its next epoch.
 
-    Writing takes a tenth of a second and more, so it is done by a thread of its own while the next
-    epoch is trained; at most one write is under way.
+    Writing takes tenths of a second, so it is done by a thread of its own while the next epoch is
+    trained; at most one write is under way. An epoch that ends before the write of the one before it
+    does not wait: the next write, of the state as it is then, is for all that have ended. If training
+    fails before that, they are as if they had not been.
 
     Args:
         identity: what a file must carry to be this cell's: recipe, dataset and source.
@@ -80,6 +85,8 @@ class DurableState:
         self._shared_at = time.monotonic()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
         self._written: Future[None] | None = None
+        self._begun = 0.0
+        self._waiting: list[Callable[[], None]] = []
         self.origin: Origin = "this machine"
         self.state = self._load(attempt, -1 if expected_epoch is None else expected_epoch)
 
@@ -92,21 +99,36 @@ class DurableState:
         self._writer.shutdown()  # what is under way is finished, and its error is not as grave as the block's
 
     def keep(self, then: Callable[[], None]) -> None:
-        """Make the state as it is now durable, and call `then` after that; both while training goes on.
+        """Make the state as it is now, or a later one, durable, and call `then` after that, while training goes on.
 
         Raises:
-            Exception: what went wrong with the one before, or with its `then`.
+            Exception: what went wrong with a write before, or with its `then`.
         """
-        self.settle()
-        captured = self._store.capture(self.state, self._classifier, self._optimizer)
-        self._written = self._writer.submit(self._write, captured, then)
+        self._waiting.append(then)
+        busy = self._written is not None and not self._written.done()
+        if not busy or time.monotonic() - self._begun >= AHEAD_SECONDS:
+            self._begin()
 
     def settle(self) -> None:
-        """Wait until what `keep` began is done.
+        """Wait until all that `keep` was given is done.
 
         Raises:
             Exception: what went wrong with it.
         """
+        self._finish()
+        if self._waiting:
+            self._begin()
+            self._finish()
+
+    def _begin(self) -> None:
+        """Begin to write the state as it is now, when the write before is done."""
+        self._finish()
+        captured = self._store.capture(self.state, self._classifier, self._optimizer)
+        told, self._waiting = self._waiting, []
+        self._begun = time.monotonic()
+        self._written = self._writer.submit(self._write, captured, told)
+
+    def _finish(self) -> None:
         if self._written is not None:
             written, self._written = self._written, None
             written.result()
@@ -118,10 +140,11 @@ class DurableState:
             self._keeping.exchange.store(self._store.files_of(newest))
             self._shared_at = time.monotonic()
 
-    def _write(self, captured: Captured, then: Callable[[], None]) -> None:
+    def _write(self, captured: Captured, told: list[Callable[[], None]]) -> None:
         self._keeping.ensure()
         self._keeping.guard.write(captured.nbytes, lambda: self._store.write(captured))
-        then()
+        for then in told:
+            then()
         if time.monotonic() - self._shared_at >= self._keeping.share_seconds:
             self.share()
 
