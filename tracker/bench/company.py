@@ -21,7 +21,7 @@ from tracker.bench.companion import GO, Done, Failed, Ready, Word, Work, train_i
 from tracker.bench.subject import EVALUATED, bare
 from tracker.study.errors import TrainingError
 from tracker.study.recipe import Recipe
-from tracker.training.device import threads_of
+from tracker.training.device import give_back_memory, threads_of
 from tracker.training.execution import Execution
 from tracker.vision.stand_ins import Shape
 
@@ -139,6 +139,7 @@ def _work(
 @contextmanager
 def _crew(work: Work, trials: int) -> Iterator[list[_Member]]:
     """Start so many processes, and see that none is left."""
+    give_back_memory(torch.device(work.device))
     context = multiprocessing.get_context("forkserver")  # a process with threads, and maybe CUDA, is not to be forked
     context.set_forkserver_preload([companion.__name__])
     crew: list[_Member] = []

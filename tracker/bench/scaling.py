@@ -250,8 +250,6 @@ def _together(
     Raises:
         MemoryError: they do not fit.
     """
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # what this process keeps for later, the trials need
     found = side_by_side(recipe, shape, device, execution, trials=trials, batches=batches, seconds=SECONDS)
     if not found.fits:
         raise MemoryError(found.reason)

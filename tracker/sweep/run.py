@@ -33,7 +33,7 @@ from tracker.tracking.events import Status
 from tracker.tracking.replay import replay
 from tracker.tracking.server.session import revive
 from tracker.tracking.writing import StudyTracking
-from tracker.training.device import threads_of
+from tracker.training.device import give_back_memory, threads_of
 from tracker.vision.progress import Progress, silent
 
 
@@ -122,6 +122,7 @@ def run_sweep(
         try:
             if prepared.checked is not None:
                 provide_sources(prepared.plan.to_do, home, prepared.checked.device, uri, console)
+                give_back_memory(prepared.checked.device)
                 crew_config = CrewConfig(
                     document=study.document(),
                     home=home.root,

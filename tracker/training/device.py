@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 
@@ -52,6 +53,13 @@ def threads_of(slots: int) -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     most = int(given) if given.isdigit() and int(given) else cores
     return max(1, min(most, cores // max(1, slots)))
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Give back to the device what this process keeps for later: another one needs it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # of all devices; a process that has not begun with CUDA does not do so now
 
 
 def is_out_of_memory(error: BaseException) -> bool:

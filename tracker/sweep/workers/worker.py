@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import socket
 import threading
@@ -45,7 +44,7 @@ from tracker.tracking.environment import environment_tags
 from tracker.tracking.run import TrackedRun
 from tracker.tracking.states import StateExchange
 from tracker.tracking.writing import StudyTracking
-from tracker.training.device import describe_device
+from tracker.training.device import describe_device, give_back_memory
 from tracker.training.trial import EpochResult
 
 IDLE_SECONDS = 2.0
@@ -219,9 +218,7 @@ class Worker:
 
     def _free_memory(self) -> None:
         self._bench.forget()
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_memory(self._device)
 
     def _after_memory(self, cell: Cell, claim: Claim, failure: Failure) -> int | None:
         """Say how the next attempt can do with less memory: with fewer neighbours, else in smaller parts."""
