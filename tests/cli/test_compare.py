@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.prepared_store import with_store
 from tracker.cli.compare import compare
 from tracker.cli.main import main
 from tracker.compare.formats import FORMATS
@@ -41,8 +42,7 @@ OVERLAPPING = {
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with two studies: one that can be set against the published results, and last, three cells of four."""
-    home = Home(tmp_path_factory.mktemp("swept") / "mlruns")
-    home.make(home.root)
+    home = with_store(Home(tmp_path_factory.mktemp("swept") / "mlruns"))
     study = parse_study(OVERLAPPING, file="again.yaml")
     tracking = StudyTracking(database_uri(home), home, study)
     tracking.open()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from tests.prepared_store import with_store
 from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import UsageError
@@ -21,7 +22,6 @@ from tracker.sweep.checkup import machine
 from tracker.sweep.checkup.finding import Finding
 from tracker.sweep.checkup.report import check_up
 from tracker.sweep.checkup.stores import server_version
-from tracker.tracking.server import lifecycle
 
 
 def run(home: Home, *arguments: str) -> Result:
@@ -155,15 +155,11 @@ def test_a_tracking_server_that_does_not_answer_is_a_problem(home: Home, monkeyp
     assert time.monotonic() - started < 30
 
 
-def test_a_running_server_tells_its_version(home: Home) -> None:
+def test_a_running_server_tells_its_version(home: Home, served_home: Home) -> None:
     """A real local server is found, asked, and named with its version."""
     assert server_version("sqlite:///x.db") is None
-    lifecycle.start(home)
-    try:
-        (finding,) = found(home, "tracking")
-    finally:
-        lifecycle.stop(home)
+    (finding,) = found(served_home, "tracking")
     assert finding.level == "ok"
     assert finding.message.endswith(f"answers, MLflow {metadata.version('mlflow')}")
-    (after,) = found(home, "tracking")
-    assert after.message.endswith("no server runs, a sweep starts its own")
+    (without,) = found(with_store(home), "tracking")
+    assert without.message.endswith("no server runs, a sweep starts its own")

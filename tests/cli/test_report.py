@@ -10,6 +10,7 @@ import click
 import pytest
 from mlflow import MlflowClient
 
+from tests.prepared_store import with_store
 from tracker.cli.main import main
 from tracker.cli.report import report
 from tracker.compare.reporting.write import TEXTS
@@ -31,8 +32,7 @@ DOCUMENT = {
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with one study: three cells of four finished."""
-    home = Home(tmp_path_factory.mktemp("swept") / "mlruns")
-    home.make(home.root)
+    home = with_store(Home(tmp_path_factory.mktemp("swept") / "mlruns"))
     uri = database_uri(home)
     study = parse_study(DOCUMENT, file="tiny.yaml")
     MlflowClient(uri).create_experiment(study.name, artifact_location="mlflow-artifacts:/1")

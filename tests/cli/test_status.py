@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.prepared_store import with_ledger
 from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import UsageError
@@ -34,7 +35,7 @@ def run(home: Home, *arguments: str) -> Result:
 @pytest.fixture
 def busy(home: Home) -> Home:
     """A home with one study: a cell done, one failed, one cancelled, one running, four waiting."""
-    with Ledger.local(home, lease_seconds=600) as ledger:
+    with Ledger.local(with_ledger(home), lease_seconds=600) as ledger:
         leases = ledger.leases
         ledger.enroll(parse_study(DOCUMENT, file="small.yaml"))
         done, failed = leases.claim("small", "host-1"), leases.claim("small", "host-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.prepared_store import with_ledger
 from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
@@ -35,7 +36,7 @@ def rows(home: Home) -> list[CellRow]:
 @pytest.fixture
 def swept(home: Home) -> Home:
     """A home with a study of four cells: two failed, one complete, one waiting."""
-    with Ledger.local(home) as ledger:
+    with Ledger.local(with_ledger(home)) as ledger:
         ledger.enroll(parse_study(DOCUMENT, file="small.yaml"))
         for _ in range(2):
             claim = ledger.leases.claim("quickstart", "worker")

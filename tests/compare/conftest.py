@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from tests.compare.small_report import empty_content, full_content
 from tracker.compare.leaderboard import build_leaderboard
-from tracker.compare.published.results import published_results
+from tracker.compare.published import results
+from tracker.compare.published.claims import Claim, check
+from tracker.compare.published.findings import Findings, find
+from tracker.compare.reporting import blocks
+from tracker.compare.reporting.content import Content
+from tracker.compare.reporting.figures import drawings_of
+from tracker.compare.reporting.page import page_of
+from tracker.compare.reporting.write import write_report
 from tracker.compare.scores import Leaderboard
 from tracker.study.load import parse_study
 from tracker.study.study import Cell, Study
@@ -87,7 +96,7 @@ def small() -> Study:
 @pytest.fixture(scope="session")
 def published() -> pd.DataFrame:
     """The 64 published results."""
-    table = pd.DataFrame(published_results())
+    table = pd.DataFrame(results.published_results())
     assert len(table) == 64
     return table
 
@@ -95,9 +104,9 @@ def published() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def published_board(reference: Study, published: pd.DataFrame, make_run: MakeRun) -> Leaderboard:
     """The published results as a leaderboard."""
-    results = published.set_index(["model", "dataset", "normalization"])["best_acc"]
+    accuracies = published.set_index(["model", "dataset", "normalization"])["best_acc"]
     runs = [
-        make_run(cell, float(results[cell.recipe.model, cell.recipe.dataset, cell.recipe.normalization]))
+        make_run(cell, float(accuracies[cell.recipe.model, cell.recipe.dataset, cell.recipe.normalization]))
         for cell in reference.cells
     ]
     return build_leaderboard(reference, runs)
@@ -122,3 +131,40 @@ def gaps_board(small: Study, make_run: MakeRun) -> Leaderboard:
     older = make_run(cells["full", "minmax", 1], 0.5, start=-10)
     stranger = make_run(cells["full", "minmax", 2], 0.99, run_id="run-stranger", cell_id="0" * 12)
     return build_leaderboard(small, [*runs.values(), older, stranger])
+
+
+@pytest.fixture(scope="session")
+def content(small: Study, make_run: MakeRun) -> Content:
+    """A report's content with a bit of everything."""
+    return full_content(small, make_run)
+
+
+@pytest.fixture(scope="session")
+def empty(small: Study, content: Content) -> Content:
+    """The content of a study of which nothing has run."""
+    return empty_content(small, content)
+
+
+@pytest.fixture(scope="session")
+def page(content: Content) -> blocks.Page:
+    """The report as a page, before it has a format."""
+    return page_of(content, {name: drawing.picture for name, drawing in drawings_of(content).items()})
+
+
+@pytest.fixture(scope="session")
+def written(content: Content, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """The whole report in a new folder, and what it said it wrote."""
+    folder = tmp_path_factory.mktemp("report") / "new" / "out"
+    return folder, write_report(content, folder)
+
+
+@pytest.fixture(scope="session")
+def findings() -> Findings:
+    """What is computed from the published results."""
+    return find(results.published_board())
+
+
+@pytest.fixture(scope="session")
+def claims(findings: Findings) -> tuple[Claim, ...]:
+    """The claims, checked."""
+    return check(findings)

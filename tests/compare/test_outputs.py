@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.prepared_store import with_store
 from tracker.compare.history import draw_history
 from tracker.compare.leaderboard import build_leaderboard
 from tracker.compare.outputs import leaderboard_of, write_study_outputs
@@ -28,9 +29,7 @@ ACCURACY = {"pretrain": 0.9, "finetune": 0.8, "minmax": 0.7}
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Where the store of this file's tests lies."""
-    home = Home(tmp_path_factory.mktemp("store") / "mlruns")
-    home.make(home.root)
-    return home
+    return with_store(Home(tmp_path_factory.mktemp("store") / "mlruns"))
 
 
 @pytest.fixture(scope="module")

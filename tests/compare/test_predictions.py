@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.prepared_store import with_store
 from tracker.compare.grading import RULES, Graded
 from tracker.compare.outputs import leaderboard_of
 from tracker.compare.predictions import PredictionStore, grade
@@ -49,8 +50,7 @@ def predictions(wrong: int, **changes: Any) -> bytes:
 def home(tmp_path_factory: pytest.TempPathFactory, small: Study) -> Iterator[Home]:
     """A real MLflow store: the small study, every cell with predictions; the last one's are damaged, one has none."""
     folder = tmp_path_factory.mktemp("store")
-    home = Home(folder / "mlruns")
-    home.make(home.root)
+    home = with_store(Home(folder / "mlruns"))
     tracking = StudyTracking(database_uri(home), home, small)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # without a server MLflow puts files below the current folder

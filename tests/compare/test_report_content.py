@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from tests.prepared_store import with_store
 from tracker.compare.leaderboard import build_leaderboard
 from tracker.compare.reporting.channels import channels_of, dataset_facts
 from tracker.compare.reporting.content import study_content
@@ -187,8 +188,7 @@ def test_dark_figures() -> None:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, digits: Study) -> Home:
     """A home with a study of four cells, all of them finished, as a server's store has it."""
-    home = Home(tmp_path_factory.mktemp("swept") / "mlruns")
-    home.make(home.root)
+    home = with_store(Home(tmp_path_factory.mktemp("swept") / "mlruns"))
     uri = database_uri(home)
     MlflowClient(uri).create_experiment(digits.name, artifact_location="mlflow-artifacts:/1")
     tracking = StudyTracking(uri, home, digits)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.prepared_store import with_store
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Cell, Study
@@ -118,8 +119,7 @@ def sweep_by_hand(root: Path) -> Swept:
     finetune has best_acc 0.8 and 0.9 at seeds 1 and 2, instance 0.84 and 0.84; last_acc is the other
     way round: 0.7 everywhere for finetune, 0.8 for instance. Epoch 2 of 0 to 3 was the best.
     """
-    home = Home(root / "mlruns")
-    home.make(home.root)
+    home = with_store(Home(root / "mlruns"))
     study = parse_study(DOCUMENT, file="swept.yaml")
     images = open_dataset("five", study.dataset("five"), home)
     tracking = StudyTracking(database_uri(home), home, study)

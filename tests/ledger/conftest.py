@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from benchmarks.postgresql import lacking, temporary_server
 from tracker.ledger.database import Database
 from tracker.ledger.ledger import CellRow, Claim, Ledger, local_url
+from tracker.study.failures import Failure, RetryPolicy
 from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
@@ -28,6 +28,8 @@ from tracker.study.study import Study
 MakeStudy = Callable[..., Study]
 
 METRICS = {"best_acc": 0.75, "last_acc": 0.5, "best_epoch": 1.0}
+CRASH = Failure("exception", "ValueError", "no such thing")
+POLICY = RetryPolicy(max_attempts=3, wait_seconds=10, max_wait_seconds=600)
 
 
 @pytest.fixture
@@ -54,15 +56,6 @@ def make_study() -> MakeStudy:
 
 
 KINDS = ["sqlite", "postgresql"]
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own, without a database's name; skips where there can be none."""
-    if reason := lacking():
-        pytest.skip(reason)
-    with temporary_server(durable=False) as url:
-        yield url
 
 
 def make_database(server: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.prepared_store import with_store
 from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import CellRow
 from tracker.operations.writing import copy_hashed
@@ -58,8 +59,7 @@ class SmallHome:
 
 def build(root: Path) -> SmallHome:
     """Make `root/mlruns`: runs as a server stores them, training state and journal of a cell whose worker died."""
-    home = Home(root / "mlruns")
-    home.make(home.root)
+    home = with_store(Home(root / "mlruns"))
     study = parse_study(DOCUMENT, file="study of a test")
     scratch = root / "scratch"
     scratch.mkdir()

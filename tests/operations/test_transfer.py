@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from benchmarks.postgresql import lacking
-from tests.ledger.conftest import make_database, postgresql  # noqa: F401
-from tests.operations.auth_server import served_with_auth
-from tests.operations.transfer_material import (
-    NAME,
-    STATE,
-    Half,
-    in_ledger,
-    in_mlflow,
-    in_optuna,
-    in_registry,
-    make_half,
-    mapping,
-)
-from tests.sweep.conftest import environment
-from tracker.cli.main import cli
+from tests.operations.transfer_material import NAME, STATE, Half, in_ledger, in_mlflow, mapping
+from tests.operations.transferring import ask, check_arrived
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.ledger.transfer import holds_study
 from tracker.operations.bundle import open_bundle
@@ -38,40 +20,11 @@ from tracker.operations.importing_runs import import_runs
 from tracker.study.errors import TrackingError, UsageError
 from tracker.study.home import Home
 from tracker.tracking.artifacts import FOLDER_VARIABLE
-from tracker.tracking.reading import read_study
 from tracker.tracking.server import lifecycle
 from tracker.tracking.server.addresses import database_uri
 from tracker.tracking.transfer.histories import histories
 from tracker.tracking.transfer.reading import all_runs
 from tracker.vision.progress import silent
-
-KILLED_AT = """
-import os, signal, sys
-from mlflow import MlflowClient
-name, nth = sys.argv[1], int(sys.argv[2])
-real = getattr(MlflowClient, name)
-count = 0
-def dying(*arguments, **keywords):
-    global count
-    done = real(*arguments, **keywords)
-    count += 1
-    if count == nth:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return done
-setattr(MlflowClient, name, dying)
-sys.argv = ["tracker", *sys.argv[3:]]
-from tracker.cli.main import main
-main()
-"""
-"""`tracker`, killed right after the nth call of a method of MLflow's client."""
-
-
-def ask(home: Home, *arguments: str, code: int = 0) -> Result:
-    """Run a command in this process."""
-    done = CliRunner().invoke(cli, arguments, env=environment(home.root))
-    found = done.exit_code if done.exception is None or isinstance(done.exception, SystemExit) else 1
-    assert found == code, f"exit code {done.exit_code}\n{done.output}\n{done.exception!r}"
-    return done
 
 
 def interrupted(method: Callable[..., Any], nth: int) -> Callable[..., Any]:
@@ -88,21 +41,6 @@ def interrupted(method: Callable[..., Any], nth: int) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Half:
-    """The study half done; nobody changes it."""
-    return make_half(Home(tmp_path_factory.mktemp("from") / "mlruns"))
-
-
-@pytest.fixture(scope="module")
-def bundle(half: Half, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its bundle; nobody changes it."""
-    target = tmp_path_factory.mktemp("bundles") / "half.bundle"
-    done = ask(half.home, "export-runs", "--study", NAME, "-o", str(target))
-    assert done.stdout == f"{NAME}: 6 runs, 6 cells, 11 files, 0.0 MB\n"
-    return target
-
-
-@pytest.fixture(scope="module")
 def moved(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, str]]:
     """A home with a server, into which the bundle was imported: interrupted on the way, then whole."""
     home = Home(tmp_path_factory.mktemp("a 50% place") / "mlruns")
@@ -116,26 +54,6 @@ def moved(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     assert ask(home, "import-runs", str(bundle)).stdout == f"{NAME}: 3 of 6 runs, 6 cells\n"
     yield home, uri
     lifecycle.stop(home)
-
-
-def check_arrived(half: Half, home: Home, uri: str, url: str) -> None:
-    """Compare both places as their own clients show them."""
-    old = database_uri(half.home)
-    ids = mapping(old, uri, NAME)
-    assert in_mlflow(uri, NAME) == in_mlflow(old, NAME, ids)
-    assert in_registry(uri, NAME) == in_registry(old, NAME, ids)
-    assert in_registry(uri, NAME)["versions"].keys() == {1, 3}
-    assert in_ledger(home, NAME, url=url) == in_ledger(half.home, NAME, ids)
-    assert in_optuna(url, NAME) == in_optuna(local_url(half.home), NAME, ids)
-    assert {trial["state"].name for trial in in_optuna(url, NAME)} == {"COMPLETE", "FAIL", "WAITING"}
-    with Ledger(url) as ledger, Ledger.local(half.home) as old_ledger:
-        assert ledger.definition(NAME) == old_ledger.definition(NAME)
-        place, old_place = ledger.place(NAME), old_ledger.place(NAME)
-    assert place is not None and old_place is not None
-    assert place == (ids.experiments[old_place[0]], ids.runs[old_place[1]])
-    assert read_study(uri, NAME).run_id == place[1]
-    note = MlflowClient(uri).get_experiment(place[0]).tags["mlflow.note.content"]
-    assert f"#/experiments/{place[0]}/runs/{place[1]}" in note
 
 
 def files_of(uri: str, name: str, folder: Path) -> dict[tuple[str, str], bytes]:
@@ -238,77 +156,3 @@ def test_an_export_waits_for_workers(half: Half, tmp_path: Path) -> None:
         patch.setenv(FOLDER_VARIABLE, str(half.home.artifacts))
         ask(home, "export-runs", "--all", "--live", "-o", str(target))
     assert '"state": "RUNNING"' in (target / "studies" / NAME / "ledger.json").read_text()
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1200)
-def test_a_killed_import_is_completed(half: Half, bundle: Path, tmp_path: Path) -> None:
-    """SIGKILL at any of many moments, each in what the last one left: in the end nothing is there twice."""
-    home = Home(tmp_path / "mlruns")
-    uri = lifecycle.start(home).uri
-    assert uri is not None
-    try:
-        MlflowClient(uri).create_experiment("of somebody else")
-        kills = (
-            ("create_experiment", 1), ("create_run", 1), ("create_run", 4), ("create_logged_model", 2),
-            ("log_batch", 1), ("log_batch", 5), ("log_inputs", 1), ("log_outputs", 1), ("set_terminated", 2),
-            ("set_tag", 1), ("create_model_version", 2), ("delete_model_version", 1), ("set_registered_model_alias", 1),
-            ("set_experiment_tag", 2),
-        )  # fmt: skip
-        for method, nth in kills:
-            command = [sys.executable, "-c", KILLED_AT, method, str(nth), "import-runs", str(bundle)]
-            done = subprocess.run(command, env=environment(home.root), capture_output=True, text=True, timeout=240)
-            assert done.returncode == -signal.SIGKILL, (method, nth, done.stderr)
-        ask(home, "import-runs", str(bundle))
-        check_arrived(half, home, uri, local_url(home))
-    finally:
-        lifecycle.stop(home)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
-def test_to_postgresql_behind_a_password(half: Half, bundle: Path, tmp_path: Path, postgresql: str) -> None:  # noqa: F811
-    """From SQLite to a server with PostgreSQL and basic auth, trial database included; and back into SQLite."""
-    mlflow_url, auth_url, trials_url = (make_database(postgresql) for _ in range(3))
-    there = Home(tmp_path / "there")
-    there.make(there.server)
-    settings = there.server / "auth.ini"
-    settings.write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {auth_url}\nadmin_username = admin\n"
-        "admin_password = a-password-of-a-test\nauthorization_function = "
-        "mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
-    with served_with_auth(there, mlflow_url, settings) as uri:
-        given = {
-            "MLFLOW_TRACKING_URI": uri,
-            "MLFLOW_TRACKING_USERNAME": "admin",
-            "MLFLOW_TRACKING_PASSWORD": "a-password-of-a-test",
-            "TRACKER_STORAGE": trials_url,
-        }
-        command = [sys.executable, "-m", "tracker", "import-runs", str(bundle)]
-        refused = subprocess.run(
-            command, env=environment(there.root) | given | {"MLFLOW_TRACKING_PASSWORD": "wrong"}, capture_output=True,
-            text=True, timeout=120,
-        )  # fmt: skip
-        assert refused.returncode == 1 and "MLFLOW_TRACKING_PASSWORD" in refused.stderr
-        done = subprocess.run(command, env=environment(there.root) | given, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in given.items():
-                patch.setenv(name, value)
-            check_arrived(half, there, uri, trials_url)
-        back = tmp_path / "back.bundle"
-        packed = subprocess.run(
-            [sys.executable, "-m", "tracker", "export-runs", "--all", "-o", str(back)],
-            env=environment(there.root) | given, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        assert packed.returncode == 0, packed.stderr
-    home = Home(tmp_path / "again")
-    done = subprocess.run(
-        [sys.executable, "-m", "tracker", "import-runs", str(back)],
-        env=environment(home.root), capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    with Ledger.local(home) as ledger, Ledger.local(half.home) as old:
-        assert [row.state for row in ledger.rows(NAME)] == [row.state for row in old.rows(NAME)]

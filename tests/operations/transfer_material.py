@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, ViewType
 from optuna.storages import RDBStorage
 
+from tests.prepared_store import with_store
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.study.failures import Failure, RetryPolicy
 from tracker.study.home import Home
@@ -63,7 +64,7 @@ def make_half(home: Home) -> Half:
     """
     study = half_study()
     uri = database_uri(home)
-    home.make(home.root)
+    with_store(home)
     client = MlflowClient(uri)
     for number, name in enumerate((study.name, "sources"), 1):  # where a server would put the files
         client.create_experiment(name, artifact_location=(home.artifacts / str(number)).as_uri())

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine
 
-from tests.ledger.conftest import postgresql  # noqa: F401
+from tests.sweep import crew_of_one
 from tests.sweep.trials import Bench, served
 from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
@@ -112,8 +113,15 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subproc
     return home, study, run_tracker(home, "sweep", "--study", str(study), "--workers", "2")
 
 
+@pytest.fixture(scope="session")
+def one_fork_server() -> None:
+    """Start the fork server with all that workers import: a process has one, and who starts it says what it imports."""
+    crew_of_one.CONTEXT.set_forkserver_preload(crew_of_one.PRELOADED)
+    forkserver.ensure_running()
+
+
 @pytest.fixture
-def empty_postgresql(postgresql: str) -> str:  # noqa: F811
+def empty_postgresql(postgresql: str) -> str:
     """The URL of an empty PostgreSQL database."""
     name = f"t{uuid4().hex}"
     engine = create_engine(postgresql.format(database="postgres"), isolation_level="AUTOCOMMIT")

@@ -10,10 +10,14 @@ from multiprocessing.process import BaseProcess
 from tracker.study.faults import VARIABLE
 from tracker.sweep.workers.config import WorkerConfig
 
+PRELOADED = [
+    *("tracker.sweep.workers.process", "tracker.ledger.trials", "sklearn.datasets", "mlflow.tracking"),
+    *("alembic.command", "matplotlib.backends.backend_agg", "optuna.storages._rdb.models"),
+]
+"""What a worker imports in the course of a cell."""
+
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["tracker.sweep.workers.process", "tracker.ledger.trials", "sklearn.datasets", "mlflow.tracking"]
-)
+CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 def start_worker(config: WorkerConfig, fault: str = "") -> BaseProcess:

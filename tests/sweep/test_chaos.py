@@ -20,7 +20,7 @@ import pytest
 
 from tests.ledger.conftest import KINDS, trials_of
 from tests.sweep.crew_of_one import CONTEXT
-from tests.sweep.trials import SETTINGS, Bench, served, small_study
+from tests.sweep.trials import SETTINGS, Bench, bench_beside, small_study
 from tests.sweep.trivial import value_of, work_trivially
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.study.failures import RetryPolicy
@@ -108,10 +108,9 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One server for all tests of the file."""
-    with served(Home(tmp_path_factory.mktemp("chaos") / "mlruns")) as bench:
-        yield bench
+def bench(served_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """One home for all tests of the file."""
+    return bench_beside(served_home, Home(tmp_path_factory.mktemp("chaos") / "mlruns"))
 
 
 def check(bench: Bench, study: Study, ledger: Ledger, url: str) -> None:

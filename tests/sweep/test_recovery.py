@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.sweep.crew_of_one import run_worker, start_worker
-from tests.sweep.trials import SETTINGS, Bench, served, small_study
+from tests.sweep.trials import SETTINGS, Bench, bench_beside, small_study
 from tracker.ledger.ledger import Ledger
 from tracker.study.faults import POINTS
 from tracker.study.home import Home
@@ -25,10 +25,9 @@ from tracker.vision.checkpoint import read_checkpoint
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One server for all tests of the file."""
-    with served(Home(tmp_path_factory.mktemp("recovery") / "mlruns")) as bench:
-        yield bench
+def bench(served_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """One home for all tests of the file."""
+    return bench_beside(served_home, Home(tmp_path_factory.mktemp("recovery") / "mlruns"))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,7 @@ def test_checkpoints_are_those_that_were_asked_for(bench: Bench) -> None:
         bench.enroll(study)
         assert run_worker(bench.config(study, settings=replace(SETTINGS, keep=keep))) == 0
         run = bench.run(study)
-        folder = next(bench.home.artifacts.glob(f"*/{run.run_id}/artifacts"))
+        folder = next(bench.artifacts.glob(f"*/{run.run_id}/artifacts"))
         files[keep] = sorted(path.name for path in folder.glob("checkpoint/*"))
         if keep == "both":
             facts, _ = read_checkpoint(folder / "checkpoint" / "last.safetensors")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mlflow import MlflowClient
 
+from tests.prepared_store import with_store
 from tracker.ledger.ledger import Ledger, local_url
 from tracker.ledger.rows import CellRow
 from tracker.study.failures import RetryPolicy
@@ -64,10 +65,15 @@ def _differs(metric: str) -> bool:
 
 @dataclass(frozen=True)
 class Bench:
-    """A home with its MLflow server."""
+    """A home, and the MLflow server that its cells are logged to.
+
+    Args:
+        artifacts: where that server keeps files.
+    """
 
     home: Home
     uri: str
+    artifacts: Path
 
     def enroll(self, study: Study) -> None:
         """Put a study where a worker finds it."""
@@ -119,7 +125,7 @@ class Bench:
     def result(self, study: Study) -> Mapping[str, object]:
         """Return all that a cell's run says of its result, times left out."""
         run = self.run(study)
-        folder = next(self.home.artifacts.glob(f"*/{run.run_id}/artifacts"))
+        folder = next(self.artifacts.glob(f"*/{run.run_id}/artifacts"))
         with np.load(folder / "predictions" / "predictions.npz", allow_pickle=False) as stored:
             predictions = {name: stored[name].tolist() for name in stored.files}
         return {
@@ -138,9 +144,17 @@ class Bench:
 @contextmanager
 def served(home: Home) -> Iterator[Bench]:
     """Start a home's MLflow server, and stop it, or the one that has taken its place, afterwards."""
-    uri = lifecycle.start(home).uri
+    uri = lifecycle.start(with_store(home)).uri
     assert uri is not None
     try:
-        yield Bench(home, uri)
+        yield Bench(home, uri, home.artifacts)
     finally:
         lifecycle.stop(home)
+
+
+def bench_beside(served_home: Home, home: Home) -> Bench:
+    """Return a bench whose home has no server of its own, as on a machine that logs to another's."""
+    uri = lifecycle.status(served_home).uri
+    assert uri is not None
+    home.make(home.root)
+    return Bench(home, uri, served_home.artifacts)

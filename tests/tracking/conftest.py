@@ -1,34 +1,14 @@
-"""One real MLflow server that the tests of this wing share, and a small study to log."""
+"""A small study to log, and what the journal holds of it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import json
+from pathlib import Path
 
 import pytest
 
-from tracker.study.home import Home
 from tracker.study.load import parse_study
 from tracker.study.study import Study
-from tracker.tracking.server import lifecycle
-
-
-@pytest.fixture(scope="session")
-def served_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home whose server runs. Its path has a blank and a percent sign, as paths may."""
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    home = Home(tmp_path_factory.mktemp("a 50% home") / "mlruns")
-    lifecycle.start(home)
-    yield home
-    lifecycle.stop(home)
-
-
-@pytest.fixture
-def uri(served_home: Home) -> str:
-    """Where that server answers."""
-    found = lifecycle.status(served_home).uri
-    assert found is not None
-    return found
 
 
 @pytest.fixture
@@ -41,3 +21,10 @@ def study(request: pytest.FixtureRequest) -> Study:
         "axes": {"normalization": ["pretrain", "minmax"], "seed": [1]},
     }
     return parse_study(document, file="test.yaml")
+
+
+def written(folder: Path, metric: str) -> list[tuple[int, float, int]]:
+    """Return (step, value, timestamp) of a metric from the one journal in `folder`."""
+    (path,) = folder.glob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(e["step"], e["values"][metric], e["time"]) for e in lines if metric in e.get("values", {})]

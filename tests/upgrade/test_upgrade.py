@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.postgresql import lacking
-from tests.ledger.conftest import make_database, postgresql, statement  # noqa: F401
+from tests.ledger.conftest import make_database, statement
 from tests.sweep.conftest import environment, run_tracker
 from tests.upgrade.make_stores import STORES, STUDY, restore
 from tracker.cli.main import cli
@@ -166,7 +166,7 @@ def test_a_store_of_a_newer_mlflow_is_refused(home: Home) -> None:
 
 @pytest.mark.soak
 @pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
-def test_another_schema_on_postgresql_is_refused(postgresql: str) -> None:  # noqa: F811
+def test_another_schema_on_postgresql_is_refused(postgresql: str) -> None:
     """A server does not migrate a database that others may use: it names the command, or what wrote it."""
     url = make_database(postgresql)
     refuse_another_schema(url, "the database")  # no tables yet: the server will make them

@@ -15,11 +15,13 @@ import scipy.io
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN
 
+from tracker.vision.datasets import BUILT_IN
 from tracker.vision.readers import cifar, svhn, tiny_imagenet
 
 Images = tuple[np.ndarray, np.ndarray]
 """uint8, (N, C, H, W), and labels."""
 
+DOWNLOADED = [name for name in BUILT_IN if name != "digits"]
 CIFARS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 WNIDS = ("n02124075", "n01443537", "n07749582")
 WORDS = {

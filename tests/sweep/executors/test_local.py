@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+from tests.prepared_store import with_ledger
 from tests.sweep.trials import small_study
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import DeviceError, UsageError
@@ -23,6 +24,8 @@ from tracker.sweep.options import SweepOptions
 from tracker.sweep.run import prepare_sweep
 from tracker.sweep.summary import Summary
 from tracker.sweep.workers.process import stop_on_terminate
+
+pytestmark = pytest.mark.usefixtures("one_fork_server")
 
 Script = dict[str, str]
 
@@ -53,12 +56,11 @@ class Stage:
     def __init__(
         self, home: Home, slots: list[Slot], script: Callable[[int], str], deadline: float | None = None
     ) -> None:
-        home.make(home.root)
         self.summary = Summary()
         self.started: list[tuple[str, bool]] = []
         self.events: list[Event] = []
         self._script = script
-        with Ledger.local(home) as ledger:
+        with Ledger.local(with_ledger(home)) as ledger:
             Crew(self._start, slots, ledger, "study", deadline).run(self._show, self.summary)
 
     def _show(self, event: Event) -> None:

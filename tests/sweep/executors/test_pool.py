@@ -20,6 +20,8 @@ from tracker.sweep.executors.pool import PRELOADED, Pool, WorkerProcess
 
 ROOT = Path(__file__).parents[3]
 
+pytestmark = pytest.mark.usefixtures("one_fork_server")
+
 Target = Callable[[str, Connection], None]
 
 

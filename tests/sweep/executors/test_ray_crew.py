@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from tests.prepared_store import with_ledger
+from tests.sweep.executors.stand_in_cluster import Method, StandIn
 from tests.sweep.trials import crew_config
 from tracker.ledger.ledger import Ledger
 from tracker.study.errors import DeviceError, TrackerError
@@ -18,113 +20,14 @@ from tracker.study.load import parse_study
 from tracker.study.study import Study
 from tracker.sweep.events import CellDone, CellFailed, CellStarted, Event, Notice, WorkerLeft
 from tracker.sweep.executors import ray
-from tracker.sweep.executors.ray_cluster import Gone, Share
-from tracker.sweep.executors.ray_worker import News, Whereabouts
+from tracker.sweep.executors.ray_cluster import Gone
+from tracker.sweep.executors.ray_worker import News
 from tracker.sweep.options import SweepOptions
 from tracker.sweep.summary import Summary
 from tracker.sweep.workers.config import WorkerConfig
 
 METRICS = {"best_acc": 0.75, "last_acc": 0.5}
 POLICY = RetryPolicy(wait_seconds=0.0)
-
-
-class Reply:
-    """What Ray's reference is: something that can be asked for later, once it is there."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-
-@dataclass
-class Method:
-    """An actor's method."""
-
-    call: Callable[..., object]
-
-    def remote(self, *arguments: object) -> Reply:
-        """Call it at once."""
-        return Reply(self.call(*arguments))
-
-
-class Actor:
-    """A worker that does what the test says, in one go."""
-
-    def __init__(self, place: Whereabouts | None, work: Callable[[WorkerConfig], News]) -> None:
-        self._news: News | Gone | None = None
-        self._work = work
-        self.where = Method(lambda: place)
-        self.run = Method(self._run)
-        self.hear = Method(lambda: self._news)
-        self.stop = Method(lambda: None)
-
-    def _run(self, config: WorkerConfig, _environment: object, _checks: bool) -> None:
-        try:
-            self._news = self._work(config)
-        except Gone as gone:
-            self._news = gone
-
-
-@dataclass
-class StandIn:
-    """A cluster of one machine.
-
-    Args:
-        gpus: by number, how many workers each can have.
-    """
-
-    work: Callable[[WorkerConfig], News]
-    gpus: int = 1
-    per_gpu: int = 1
-    address: str = "10.0.0.1"
-    alive: dict[Actor, int] = field(default_factory=dict)
-    asked: int = 0
-    unfit: Collection[str] = ()
-
-    def nodes(self) -> dict[str, dict[str, float]]:
-        """One node."""
-        return {"node": {"CPU": 8.0, "GPU": float(self.gpus)}}
-
-    def machines(self) -> set[str]:
-        """One machine."""
-        return {self.address}
-
-    def total(self, resource: str) -> float:
-        """All there is."""
-        return self.nodes()["node"][resource]
-
-    def room(self, share: Share) -> int:
-        """What is left."""
-        return self.gpus * self.per_gpu - len(self.alive)
-
-    def threads(self, node: str, share: Share) -> int:
-        """One."""
-        return 1
-
-    def ask_for(self, share: Share, unfit: Collection[str]) -> Actor:
-        """Put a worker on the first GPU with room; without room its place is not known."""
-        self.asked += 1
-        self.unfit = set(unfit)
-        taken = list(self.alive.values())
-        free = [gpu for gpu in range(self.gpus) if taken.count(gpu) < self.per_gpu]
-        where = Whereabouts("node", self.address, f"host/cuda:{free[0]}", None) if free else None
-        actor = Actor(where, self.work)
-        if free:
-            self.alive[actor] = free[0]
-        return actor
-
-    def wait(self, replies: list[Reply], seconds: float) -> list[Reply]:
-        """All that are there."""
-        return [reply for reply in replies if reply.value is not None]
-
-    def get(self, reply: Reply) -> object:
-        """One of them."""
-        if isinstance(reply.value, Gone):
-            raise reply.value
-        return reply.value
-
-    def kill(self, actor: Actor) -> None:
-        """Make room."""
-        self.alive.pop(actor, None)
 
 
 @pytest.fixture
@@ -138,7 +41,7 @@ def study() -> Study:
 @pytest.fixture
 def ledger(home: Home, study: Study) -> Iterator[Ledger]:
     """A ledger with the study's cells in it."""
-    with Ledger.local(home, policy=POLICY) as opened:
+    with Ledger.local(with_ledger(home), policy=POLICY) as opened:
         opened.enroll(study)
         yield opened
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.prepared_store import with_ledger
 from tests.sweep.trials import small_study
 from tracker.ledger.ledger import Ledger
 from tracker.ledger.rows import Claim
 from tracker.study.errors import LeaseLost
 from tracker.study.home import Home
-from tracker.sweep.workers import keeper
 from tracker.sweep.workers.keeper import LeaseKeeper
 
 LEASE = 3.0
@@ -21,7 +21,7 @@ LEASE = 3.0
 @pytest.fixture
 def ledger(home: Home) -> Iterator[Ledger]:
     """A ledger of short leases with one cell."""
-    with Ledger.local(home, lease_seconds=LEASE) as opened:
+    with Ledger.local(with_ledger(home), lease_seconds=LEASE) as opened:
         opened.enroll(small_study("kept"))
         yield opened
 
@@ -80,17 +80,16 @@ def test_a_cancelled_cell_is_lost(ledger: Ledger) -> None:
             lease.ensure()
 
 
-def test_a_worker_that_slept_past_its_lease_asks_before_it_writes(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_slept_past_its_lease_asks_before_it_writes(home: Home) -> None:
     """Nothing was renewed meanwhile: if the cell is another's, `ensure` says so; if not, it is renewed."""
-    monkeypatch.setattr(keeper, "BEAT_SECONDS", 1000.0)
-    claim = claim_of(ledger)
-    lease = LeaseKeeper(ledger.leases, claim, LEASE)  # its thread never starts, as in a stopped process
-    time.sleep(LEASE)
-    lease.ensure()
-    assert not ledger.rows("kept")[0].expired
-    time.sleep(LEASE)
-    assert ledger.leases.claim("kept", "other") is not None
-    with pytest.raises(LeaseLost):
+    short = 1.0  # nothing here has to be in time for it
+    with Ledger.local(with_ledger(home), lease_seconds=short) as ledger:
+        ledger.enroll(small_study("kept"))
+        lease = LeaseKeeper(ledger.leases, claim_of(ledger), short)  # its thread never starts, as in a stopped process
+        time.sleep(short)
         lease.ensure()
+        assert not ledger.rows("kept")[0].expired
+        time.sleep(short)
+        assert ledger.leases.claim("kept", "other") is not None
+        with pytest.raises(LeaseLost):
+            lease.ensure()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.sweep.trials import SETTINGS, Bench, served, small_study
+from tests.sweep.trials import SETTINGS, Bench, bench_beside, small_study
 from tracker.ledger.ledger import Ledger
 from tracker.study import faults
 from tracker.study.errors import LedgerError
@@ -33,10 +32,9 @@ from tracker.sweep.workers.process import work
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One server for all tests of the file."""
-    with served(Home(tmp_path_factory.mktemp("worker") / "mlruns")) as bench:
-        yield bench
+def bench(served_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """One home for all tests of the file."""
+    return bench_beside(served_home, Home(tmp_path_factory.mktemp("worker") / "mlruns"))
 
 
 def run(bench: Bench, study: Study, **changes: object) -> list[Event]:
@@ -54,7 +52,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
 
 def artifact(bench: Bench, study: Study, name: str) -> Path:
     """Return a file of the study's only cell run."""
-    (path,) = bench.home.artifacts.glob(f"*/{bench.run(study).run_id}/artifacts/{name}")
+    (path,) = bench.artifacts.glob(f"*/{bench.run(study).run_id}/artifacts/{name}")
     return path
 
 
@@ -71,13 +69,13 @@ def test_an_exception_fails_its_cell_alone_and_its_traceback_is_kept(
     assert [row.state for row in bench.rows(study)] == ["FAIL", "COMPLETE"]
     row = bench.rows(study)[0]
     assert (row.failure_class, row.failures, row.attempts) == ("exception", 1, 1)
-    (path,) = bench.home.artifacts.glob(f"*/{row.run_id}/artifacts/traceback.txt")
+    (path,) = bench.artifacts.glob(f"*/{row.run_id}/artifacts/traceback.txt")
     assert "a fault injected at epoch-trained" in path.read_text()
 
 
 def test_exceptions_are_tried_again_if_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second attempt goes on after the first's last epoch, in the same run."""
-    study = small_study("again", epochs=3)
+    study = small_study("tried-again", epochs=3)
     bench.enroll(study)
     broken(monkeypatch, "epoch-trained=error@2")
     policy = RetryPolicy(max_attempts=2, wait_seconds=0, retry_exceptions=True)
