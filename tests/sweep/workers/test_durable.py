@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import torch
 
 from tests.training.small_trial import IDENTITY, Trial
 from tracker.sweep.workers import durable
@@ -101,3 +102,25 @@ def test_what_went_wrong_with_a_write_is_raised_in_training(guard: SlowGuard, tm
             kept.settle()
         kept.settle()
     assert (told, guard.writes) == ([], 0)
+
+
+def test_better_epochs_during_a_write_leave_its_best_weights_alone(guard: SlowGuard, tmp_path: Path) -> None:
+    """What is written first is the best epoch as it was then, though two better ones have ended since."""
+    trial, written = Trial(), list[dict[str, torch.Tensor]]()
+
+    def then() -> None:
+        state = StateStore(tmp_path, IDENTITY).load(Trial().classifier, Trial().optimizer).state
+        assert state is not None
+        written.append(state.best)
+
+    wanted = []
+    with keep_in(trial, guard, tmp_path) as kept:
+        for accuracy in (0.5, 0.6, 0.7):
+            trial.train(accuracy)
+            wanted.append({name: tensor.clone() for name, tensor in trial.state.best.items()})
+            kept.keep(then if accuracy != 0.6 else lambda: None)
+        guard.go.set()
+        kept.settle()
+    for found, expected in zip(written, (wanted[0], wanted[2]), strict=True):
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert not all(torch.equal(wanted[0][name], tensor) for name, tensor in wanted[2].items())
