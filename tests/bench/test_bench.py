@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from torch import nn
 
+from tests.bench.pieces import pieces
 from tracker.bench import energy
 from tracker.bench.machine import copy_bandwidth, peak_flops, step_flops
 from tracker.bench.measure import LOADED, Measured, Timing, measure
 from tracker.bench.projection import CELLS, MODELS, project
 from tracker.bench.reference import judge_epoch, loader_of, train_epoch
-from tracker.bench.report import document, markdown, used
+from tracker.bench.report import document, heading, line_of, markdown, row_of, used
 from tracker.bench.sides import ALONE, PIECES
 from tracker.bench.subject import EVALUATED, SHAPES, carried_out, make_images, make_recipe, usable_execution
 from tracker.cli.bench import bench
@@ -26,8 +31,9 @@ from tracker.cli.main import cli
 from tracker.study.errors import DeviceError, UsageError
 from tracker.study.load import load_study
 from tracker.study.recipe import PRECISIONS
-from tracker.training import precision
-from tracker.training.execution import PLAIN, Execution, parse_execution, usual_execution
+from tracker.training import precision, selfcheck
+from tracker.training.execution import PLAIN, Execution, parse_execution
+from tracker.training.graphs import Work
 from tracker.training.splits import trial_data
 from tracker.training.trial import build_classifier, run_epochs
 from tracker.vision.datasets import datasets_of
@@ -36,11 +42,6 @@ from tracker.vision.rewrites import rewriting
 from tracker.vision.sources import random_source
 
 CPU = torch.device("cpu")
-
-
-def timing(seconds: float, images: int) -> Timing:
-    """Return a timing of three rounds."""
-    return Timing(images, (seconds, 3 * seconds, seconds / 2))
 
 
 def test_the_shapes_are_those_of_the_reference_grid() -> None:
@@ -104,20 +105,10 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert engine.rate == pytest.approx(10 / 3)
 
 
-def pieces(model: str, dataset: str) -> list[Measured]:
-    """1 s for 100 training images and 0.5 s for 20 test images, the reference's way twice that; 9 s to start."""
-    epoch, judged = timing(1.5, 100), timing(0.5, 20)
-    twice_epoch, twice_judged = replace(epoch, seconds=(3.0,) * 3), replace(judged, seconds=(1.0,) * 3)
-    return [
-        Measured(model, dataset, "evaluation", "plain", twice_judged, judged),
-        Measured(model, dataset, "epoch", "plain", twice_epoch, epoch),
-        Measured(model, dataset, "start", "plain", None, timing(9.0, 0)),
-    ]
-
-
 def test_the_projection_scales_training_and_evaluation_apart() -> None:
     """By hand, on CIFAR-10's 50,000 and 10,000 images: 100 epochs of four cells, and the engine's four starts."""
     found = project(pieces("resnet18", "cifar10"))
+    assert found is not None
     training = (500 * 1.0 + 500 * 0.5) * 100 * 4 / 3600
     assert found.reference == pytest.approx(2 * training)
     assert found.engine == pytest.approx(training + 4 * 9.0 / 3600)
@@ -128,12 +119,40 @@ def test_the_projection_says_which_cells_it_is_of() -> None:
     assert CELLS == len(load_study("norm-test").cells) == 64
     assert set(MODELS) == {cell.recipe.model for cell in load_study("norm-test").cells}
     some = project(pieces("resnet18", "cifar10") + pieces("resnet50", "svhn"))
-    assert some.cells == 8
+    assert some is not None and some.cells == 8
     assert "8 of the reference study's 64 cells (resnet18 on cifar10, resnet50 on svhn)" in some.what
     whole = project([each for model in MODELS for dataset in SHAPES for each in pieces(model, dataset)])
-    assert whole.cells == 64 and whole.what.startswith("the reference study's 64 cells,")
-    assert whole.engine == pytest.approx(sum(project(pieces(m, d)).engine for m in MODELS for d in SHAPES))
-    assert project(pieces("vgg11", "svhn")).what.startswith("4 cells like the reference study's (vgg11 on svhn)")
+    assert whole is not None and whole.cells == 64 and whole.what.startswith("the reference study's 64 cells,")
+    parts = [project(pieces(model, dataset)) for model in MODELS for dataset in SHAPES]
+    assert whole.engine == pytest.approx(sum(part.engine for part in parts if part is not None))
+    other = project(pieces("vgg11", "svhn"))
+    assert other is not None and other.what.startswith("4 cells like the reference study's (vgg11 on svhn)")
+
+
+class Counting:
+    """A recorder that counts what it is given, and lets the host do it."""
+
+    recorded = 0
+
+    def rehearse(self, work: Work) -> None:
+        """Do it."""
+        work()
+
+    def record(self, work: Work) -> Work:
+        """Return it."""
+        self.recorded += 1
+        return work
+
+
+def test_an_execution_is_checked_on_a_whole_and_a_short_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of both sizes and evaluation are recorded: workers believe what was found here."""
+    recorder = Counting()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(selfcheck, "recorder_of", lambda *_: recorder)
+    asked = parse_execution("fused_optimizer", CPU)
+    recipe = make_recipe("squeezenet1_1", "cifar10", 4).model_copy(update={"tune": "head"})
+    assert usable_execution(recipe, SHAPES["cifar10"], CPU, asked, print) == asked
+    assert recorder.recorded == 3
 
 
 def test_arithmetic_is_counted() -> None:
@@ -156,17 +175,39 @@ class Meter:
         return 10.0 * self.read
 
 
+@dataclass(frozen=True)
+class Run:
+    """The command run once, and what it measured."""
+
+    result: Result
+    measured: list[Measured]
+
+
 @pytest.fixture(scope="module")
-def measured() -> list[Measured]:
+def run() -> Run:
     """Every piece of a small network, in two rounds."""
+    found: list[Measured] = []
+
+    def kept(*arguments: Any, **options: Any) -> Iterator[Measured]:
+        for each in measure(*arguments, **options):
+            found.append(each)
+            yield each
+
+    words = ["bench", "--models", "squeezenet1_1", "--device", "cpu", "--batch-size", "4", "--batches", "2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(energy, "SECONDS", 0.0)
-        return list(
-            measure(
-                ["squeezenet1_1"], ["cifar10"], CPU, usual_execution(CPU), batch_size=4, batches=2, times=2,
-                counter=Meter(),
-            )
-        )  # fmt: skip
+        patch.setattr(energy, "find_counter", lambda _: Meter())
+        patch.setattr("tracker.bench.measure.measure", kept)
+        before = signal.getsignal(signal.SIGTERM)
+        result = CliRunner().invoke(cli, [*words, "--times", "2", "--format", "json"], catch_exceptions=False)
+        signal.signal(signal.SIGTERM, before)
+    return Run(result, found)
+
+
+@pytest.fixture
+def measured(run: Run) -> list[Measured]:
+    """What it measured."""
+    return run.measured
 
 
 def test_each_piece_is_done_by_both_sides(measured: list[Measured]) -> None:
@@ -195,6 +236,7 @@ class Doubling(nn.Linear):
         return 2 * super().forward(inputs)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_document_names_what_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rewrite that computes something else is found out: the rows say plain, and why is said when it is found."""
     monkeypatch.setitem(rewriting._CHANGES, "no_step_counters", lambda network: [(network.fc, Doubling)])
@@ -204,8 +246,9 @@ def test_a_document_names_what_was_used(monkeypatch: pytest.MonkeyPatch) -> None
     used = usable_execution(recipe, SHAPES["cifar10"], CPU, asked, said.append)
     assert used == PLAIN
     assert said and "trained by the plain path instead of no_step_counters, channels_last" in said[0]
-    rows = [replace(each, execution=str(used)) for each in pieces("resnet18", "cifar10")]
-    document_of = document(rows, CPU, asked, {"batch_size": 4, "batches": 1, "times": 1}, 2)
+    found = [replace(each, execution=str(used)) for each in pieces("resnet18", "cifar10")]
+    head = heading(CPU, asked, {"batch_size": 4, "batches": 1, "times": 1}, 2)
+    document_of = document(head, [row_of(each, head) for each in found], found)
     assert {row["execution"] for row in document_of["measurements"]} == {"plain"}
     table = markdown(document_of)
     assert "| resnet18 | cifar10 | epoch | plain |" in table and "each row says what of it was used" in table
@@ -229,10 +272,9 @@ def test_what_could_not_be_recorded_is_not_named() -> None:
     assert carried_out(asked, []) == asked
 
 
-def test_the_command_prints_a_document() -> None:
-    """JSON alone on stdout, with machine, versions, settings and what is made of them; progress on stderr."""
-    arguments = ["bench", "--models", "squeezenet1_1", "--device", "cpu", "--batch-size", "4", "--batches", "1"]
-    done = CliRunner().invoke(cli, [*arguments, "--times", "1", "--format", "json"], catch_exceptions=False)
+def test_the_command_prints_a_document(run: Run) -> None:
+    """JSON alone on stdout, with machine, versions, settings and what is made of them; each number before on stderr."""
+    done = run.result
     assert done.exit_code == 0
     document = json.loads(done.stdout)
     assert document["machine"]["torch"] == torch.__version__.partition("+")[0]
@@ -242,17 +284,21 @@ def test_the_command_prints_a_document() -> None:
     steps = [row for row in document["measurements"] if row["piece"] == "step"]
     assert steps and all(0 < row["share_of_peak"] < 2 and 0 < row["share_of_copy"] < 5 for row in steps)
     assert document["projection"]["engine"] > 0 and document["projection"]["cells"] == 4
-    assert "squeezenet1_1 on cifar10: epoch" in done.stderr
+    assert document["ended_early"] is None
+    told = [line_of(row) for row in document["measurements"]]
+    assert [line for line in done.stderr.splitlines() if line in told] == told
     assert "| squeezenet1_1 | cifar10 | start |" in markdown(document)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_an_emulated_precision_is_held_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product of bf16 matrices that the processor cannot do takes a hundred times as long, and is no measure."""
     settings = {"batch_size": 4, "batches": 1, "times": 1}
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
-    found = document(pieces("resnet18", "cifar10"), CPU, PLAIN, settings, 2, "bf16")
+    found = heading(CPU, PLAIN, settings, 2, "bf16")
     assert (found["precision"], found["peak_precision"]) == ("bf16", "fp32")
-    assert "precision bf16;" in markdown(found) and "fp32 matrix product" in markdown(found)
+    table = markdown(document(found, [], []))
+    assert "precision bf16;" in table and "fp32 matrix product" in table
 
 
 def test_the_command_takes_the_recipes_precisions() -> None:

@@ -47,12 +47,13 @@ def test_a_verdict_is_told_with_its_spread() -> None:
 def test_a_document_is_printed_and_drawn(tmp_path: Path) -> None:
     """Each point with what it is times the first; an execution in the rows as soon as one is not what was asked."""
     found = scaling_document(
-        [term((1.0, 2.0, 3.0), (1.0, 2.0, 3.0))], "resnet18", "cifar10", torch.device("cpu"), PLAIN,
+        [term((1.0, 2.0, 3.0), (1.0, 2.0, 3.0))], {"device": "CPU, 2 threads"}, "resnet18", "cifar10", PLAIN,
         {"batch_size": 4, "batches": 1, "times": 2},
     )  # fmt: skip
     table = scaling_markdown(found)
     assert "| images | 4 | 3.000 (3.000 to 3.000) | 3.00 | 4.00 |" in table
-    assert "images: exponent 0.79 (0.79 to 0.79): at most linear" in table
+    assert "images: exponent 0.79 (0.79 to 0.79): at most linear" in table and "Not all" not in table
+    assert "Not all of it was measured: stopped." in scaling_markdown({**found, "ended_early": "stopped"})
     found["asked"] = "channels_last"
     assert "| images | 4 | plain | 3.000" in scaling_markdown(found)
     (picture,) = scaling_picture(found, tmp_path / "cost.svg")
@@ -84,7 +85,7 @@ def test_the_command_measures_every_term(tmp_path: Path) -> None:
 
 
 def test_a_few_points_in_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit is left out and said; the rest is measured, so often as asked."""
+    """What does not fit is left out and said; the rest is told as it is measured, and yielded after each round."""
     monkeypatch.setattr(scaling, "PARTS", (1, 10**12))
     monkeypatch.setattr(scaling, "CLASSES", (3,))
     monkeypatch.setattr(scaling, "SIZES", (1,))
@@ -92,11 +93,15 @@ def test_a_few_points_in_company(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "SECONDS", 0.0)
     said: list[str] = []
     cpu = torch.device("cpu")
-    found = scaling.measure_scaling(
+    first, found = scaling.measure_scaling(
         "squeezenet1_1", "cifar10", cpu, PLAIN, batch_size=2, batches=1, times=2, say=said.append
     )
+    assert [len(point.seconds) for each in first for point in each.points] == [1] * 4
     assert {each.name: [point.value for point in each.points] for each in found} == {
         "images": [2], "classes": [3], "pixels": [1024], "trials": [1],
     }  # fmt: skip
     assert all(len(point.seconds) == 2 for each in found for point in each.points)
     assert any("left out" in line for line in said)
+    (pixels,) = found[2].points
+    for number, seconds in enumerate(pixels.seconds, start=1):
+        assert f"squeezenet1_1, pixels 1,024, round {number}: {seconds:.3f} s" in said

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from tests.bench.uninstalled import hide_distribution
 from tests.prepared_store import with_store
 from tracker.cli.main import cli
 from tracker.ledger.ledger import Ledger
@@ -106,6 +107,22 @@ def test_packages_are_held_against_the_declared_bounds(home: Home, monkeypatch: 
     assert (finding.level, finding.cure) == ("problem", "pip install --upgrade 'torch>=99'")
     assert finding.message == f"{metadata.version('torch')}; needed: >=99"
     assert [finding.level for finding in found(home, "click")] == ["ok"]
+
+
+def test_a_program_that_is_not_installed_is_looked_at_all_the_same(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Python's path alone it runs sweeps: that its bounds are not known is a warning, and versions are told."""
+    hide_distribution(monkeypatch)
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "nonesuch"))
+    findings = list(check_up(home, "cpu"))
+    levels = {finding.topic: finding.level for finding in findings}
+    assert (levels["python"], levels["packages"], levels["torch"], levels["nonesuch"]) == (
+        "ok",
+        "warning",
+        "ok",
+        "problem",
+    )
+    assert [f.cure for f in findings if f.topic == "packages"] == ["pip install -e . in its folder"]
+    assert [f.cure for f in findings if f.topic == "nonesuch"] == ["pip install 'nonesuch'"]
 
 
 def test_a_place_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:

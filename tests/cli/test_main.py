@@ -20,7 +20,7 @@ from tracker.study.errors import DataMissing, PreflightError, StudyError, Tracke
 
 HELPERS = {
     *("main", "options", "console", "progress", "examples", "values", "browser", "durations"),
-    *("deciding", "ending", "fetching", "pausing"),
+    *("deciding", "ending", "fetching", "pausing", "self_check"),
 }
 """Modules of `tracker.cli` that hold no command."""
 

@@ -10,15 +10,17 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from tests.training.recorders import Repeater
+from tracker.bench.subject import make_recipe
 from tracker.cli.main import cli
 from tracker.study.accelerations import ACCELERATIONS
 from tracker.study.home import Home
 from tracker.study.load import load_study
 from tracker.study.recipe import NORMALIZATIONS, Recipe
 from tracker.sweep.checkup import engine
-from tracker.sweep.checkup.engine import SIZES, TOGETHER, subjects_of
+from tracker.sweep.checkup.engine import SIZES, TOGETHER, Subject, columns, self_check, subjects_of
 from tracker.training import selfcheck
-from tracker.training.execution import Execution, usual_execution
+from tracker.training.execution import COMPILE, Execution, usual_execution
 from tracker.vision.datasets import open_dataset
 
 STUDY = """
@@ -29,6 +31,7 @@ recipe: {model: squeezenet1_1, dataset: low, source: random, epochs: 1, tune: he
 baseline: minmax
 axes: {normalization: [minmax, instance]}
 """
+TWO = STUDY.replace("model: squeezenet1_1, ", "").replace("axes: {", "axes: {model: [squeezenet1_1, squeezenet1_0], ")
 CPU = torch.device("cpu")
 USUAL = [name for name in ACCELERATIONS if name in usual_execution(CPU)]
 
@@ -48,9 +51,10 @@ def run(home: Home, study: Path, *arguments: str) -> Result:
 
 
 def test_every_acceleration_is_held_against_the_plain_path(home: Home, study: Path) -> None:
-    """Each alone and all together, one line a network, and the sum below."""
+    """Each alone and all together, one line a network, and the sum below; what is looked at is told meanwhile."""
     result = run(home, study, "--self-check")
     assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "self-check, 1 of 1: squeezenet1_1, 32 x 32, head"
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("squeezenet1_1")]
     assert line.split() == ["squeezenet1_1,", "32", "x", "32,", "head", *["same"] * (len(USUAL) + 1)]
     total = len(USUAL) + 1
@@ -60,12 +64,9 @@ def test_every_acceleration_is_held_against_the_plain_path(home: Home, study: Pa
 
 def test_what_computes_something_else_is_named(home: Home, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table says which, a line below says why; a sweep would go on by the plain path, so nothing has failed."""
-    check = selfcheck.check_execution
 
-    def strict(*arguments: object) -> str | None:
-        execution = arguments[4]
-        assert hasattr(execution, "names")
-        return "its output differs" if "channels_last" in execution.names else check(*arguments)  # type: ignore[arg-type]
+    def strict(*arguments: Any) -> str | None:
+        return "its output differs" if "channels_last" in arguments[4] else None
 
     monkeypatch.setattr(engine, "check_execution", strict)
     result = run(home, study, "--self-check", "--format", "json")
@@ -74,6 +75,7 @@ def test_what_computes_something_else_is_named(home: Home, study: Path, monkeypa
     found = {row["acceleration"]: row["reason"] for row in document["self_check"]}
     assert list(found) == [*USUAL, TOGETHER]
     assert {name for name, reason in found.items() if reason} == {"channels_last", TOGETHER}
+    assert f"squeezenet1_1, 32 x 32, head: {len(USUAL) - 1} of {len(USUAL) + 1} compute" in result.stderr
 
     shown = run(home, study, "--self-check").stdout
     assert "squeezenet1_1, 32 x 32, head, channels_last: its output differs" in shown
@@ -110,6 +112,7 @@ def test_the_input_of_each_of_a_studys_normalizations_is_compared(
         return usable(recipe, *rest)
 
     monkeypatch.setattr(engine, "with_usable_input", without_minmax)
+    monkeypatch.setattr(engine, "check_execution", lambda *_: None)  # of the rest; here it is about the input
     rows = json.loads(run(home, study, "--self-check", "--format", "json").stdout)["self_check"]
     reasons = {row["acceleration"]: row["reason"] for row in rows}
     assert reasons["fused_input"] == "minmax: images reach the network by the plain path: a bit differs"
@@ -117,3 +120,41 @@ def test_the_input_of_each_of_a_studys_normalizations_is_compared(
     study.write_text(STUDY.replace("baseline: minmax", "baseline: pretrain").replace("[minmax,", "[pretrain,"))
     rows = json.loads(run(home, study, "--self-check", "--format", "json").stdout)["self_check"]
     assert not any(row["reason"] for row in rows)
+
+
+def test_rows_are_printed_as_they_are_complete(home: Home, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stops a long check has the networks that were looked at, with the reasons."""
+
+    def stopping(recipe: Recipe, *_: object) -> str | None:
+        if recipe.model == "squeezenet1_0":
+            raise KeyboardInterrupt
+        return "its output differs"
+
+    monkeypatch.setattr(engine, "check_execution", stopping)
+    study.write_text(TWO)
+    result = run(home, study, "--self-check")
+    rows = [line for line in result.stdout.splitlines() if line.startswith("squeezenet")]
+    assert (result.exit_code, len(rows)) == (1, 1)
+    assert rows[0].split()[-len(USUAL) - 1 :] == ["plain"] * (len(USUAL) + 1)
+    assert "  squeezenet1_1, 32 x 32, head, all together: its output differs" in result.stdout
+    assert "self-check, 2 of 2: squeezenet1_0, 32 x 32, head" in result.stderr
+
+
+def test_compiling_is_asked_for_by_name() -> None:
+    """On a GPU every acceleration has a column; `compile`, the slowest, only if it is asked for, and alone."""
+    cuda = torch.device("cuda")
+    asked, unasked = columns(cuda, compiled=True), columns(cuda, compiled=False)
+    assert list(asked) == [*ACCELERATIONS, TOGETHER]
+    assert list(unasked) == [name for name in asked if name != COMPILE]
+    assert asked[TOGETHER] == unasked[TOGETHER] == Execution(frozenset(ACCELERATIONS) - {COMPILE})
+    assert list(columns(CPU, compiled=True)) == [*USUAL, TOGETHER], "a CPU has it not among what it is trained with"
+
+
+def test_whole_steps_are_checked_of_a_whole_and_a_short_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of both sizes and evaluation are recorded: a graph of the short batch is another graph."""
+    recorder = Repeater()
+    monkeypatch.setattr(selfcheck, "recorder_of", lambda *_: recorder)
+    recipe = make_recipe("squeezenet1_1", "self-check", 4)
+    subject = Subject(recipe.model_copy(update={"statistics": "exact", "tune": "head"}), 32, 3, ("finetune",))
+    (outcome,) = self_check(subject, CPU, {"cuda_graph": Execution(frozenset({"cuda_graph"}))})
+    assert (outcome.reason, recorder.counts["recorded"]) == (None, 3)

@@ -66,6 +66,7 @@ def attempt(
     stop: Callable[[], bool] = lambda: False,
     execution: Execution = PLAIN,
     room: int | None = None,
+    device: torch.device = CPU,
     **ways: Any,
 ) -> tuple[TrialState, Classifier]:
     """Go on from what the folder has, durable after each epoch and when stopped.
@@ -75,13 +76,13 @@ def attempt(
         ways: of `run_epochs`: how it carries out its steps.
     """
     classifier = prepare(
-        build_classifier(recipe, images, random_source(recipe.model)), CPU, execution, recipe.precision
+        build_classifier(recipe, images, random_source(recipe.model)), device, execution, recipe.precision
     )
     optimizer = build_optimizer(recipe, classifier, execution)
     store = StateStore(folder, {"model": recipe.model})
     state = store.load(classifier, optimizer).state or TrialState()
     epochs = run_epochs(
-        *(recipe, classifier, trial_data(recipe, images, CPU, room), CPU, stop),
+        *(recipe, classifier, trial_data(recipe, images, device, room), device, stop),
         optimizer=optimizer,
         position=state.position,
         execution=execution,
@@ -104,17 +105,22 @@ def attempt_with_fault(fault: str, recipe: Recipe, images: ImageSet, folder: Pat
 
 
 def undisturbed(
-    recipe: Recipe, images: ImageSet, execution: Execution = PLAIN, room: int | None = None, **ways: Any
+    recipe: Recipe,
+    images: ImageSet,
+    execution: Execution = PLAIN,
+    room: int | None = None,
+    device: torch.device = CPU,
+    **ways: Any,
 ) -> tuple[TrialState, Classifier]:
     """Train from start to end with nothing written.
 
     Args:
-        room, ways: as of `attempt`.
+        room, device, ways: as of `attempt`.
     """
     classifier, state = build_classifier(recipe, images, random_source(recipe.model)), TrialState()
-    data = trial_data(recipe, images, CPU, room)
-    prepare(classifier, CPU, execution, recipe.precision)
-    for result in run_epochs(recipe, classifier, data, CPU, position=state.position, execution=execution, **ways):
+    data = trial_data(recipe, images, device, room)
+    prepare(classifier, device, execution, recipe.precision)
+    for result in run_epochs(recipe, classifier, data, device, position=state.position, execution=execution, **ways):
         state.add(result, classifier, moment_ms=result.epoch)
     return state, classifier
 

@@ -60,6 +60,15 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Let cuDNN take the kernels that give the same bits each time: of few images training makes much of a rounding."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    yield
+    torch.backends.cudnn.deterministic = before
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> StateStore:
     """An empty store in `tmp_path / "trial"`."""
     return StateStore(tmp_path / "trial", IDENTITY)

@@ -28,19 +28,21 @@ from tracker.training.execution import (
     CHANNELS_LAST,
     COMPILE,
     CUDA_GRAPH,
+    CUDNN_BENCHMARK,
     FUSED_INPUT,
     FUSED_OPTIMIZER,
     PLAIN,
     Execution,
     parse_execution,
     prepare,
+    set_kernel_choice,
     usual_execution,
 )
 from tracker.training.selfcheck import check_execution, verified, with_usable_input
 from tracker.training.splits import trial_data
 from tracker.training.store import StateStore
 from tracker.training.trial import build_classifier, build_optimizer
-from tracker.vision.kernels import library
+from tracker.vision.kernels import indexed, library
 from tracker.vision.models import Classifier
 from tracker.vision.rewrites.rewriting import REWRITES
 from tracker.vision.sources import random_source
@@ -54,13 +56,23 @@ def usual() -> Execution:
 
 def test_every_name_is_an_acceleration() -> None:
     """The names that users write are those of the rewrites and of the engine, no more and no less."""
-    assert set(ACCELERATIONS) == {*REWRITES, CHANNELS_LAST, FUSED_OPTIMIZER, FUSED_INPUT, COMPILE, CUDA_GRAPH}
+    ours = {CHANNELS_LAST, FUSED_OPTIMIZER, FUSED_INPUT, COMPILE, CUDNN_BENCHMARK, CUDA_GRAPH}
+    assert set(ACCELERATIONS) == {*REWRITES, *ours}
+
+
+def test_cudnn_chooses_by_trial_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting is the process's, so each trial sets it; a CPU has no such library."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    gpu, asked = torch.device("cuda"), Execution(frozenset({CUDNN_BENCHMARK}))
+    for device, execution, on in ((CPU, asked, False), (gpu, asked, True), (CPU, PLAIN, True), (gpu, PLAIN, False)):
+        set_kernel_choice(device, execution)
+        assert torch.backends.cudnn.benchmark is on
 
 
 def test_an_execution_is_read_and_named() -> None:
     """auto is the device's own, plain is none, names come in one order whatever order they were given in."""
     assert parse_execution("auto", CPU) == usual_execution(CPU)
-    assert set(ACCELERATIONS) - usual_execution(CPU).names == {COMPILE, CUDA_GRAPH}
+    assert set(ACCELERATIONS) - usual_execution(CPU).names == {COMPILE, CUDNN_BENCHMARK, CUDA_GRAPH}
     assert parse_execution("auto", torch.device("cuda")) == PLAIN, "nothing was measured on a GPU"
     assert parse_execution("plain", CPU) == PLAIN and str(PLAIN) == "plain"
     assert str(parse_execution("channels_last, centre_tap", CPU)) == "centre_tap, channels_last"
@@ -187,6 +199,26 @@ def test_a_compiled_network_keeps_its_names_and_copies(tmp_path: Path, monkeypat
     assert copy.deepcopy(classifier).network._compiled_call_impl is None
     assert list(classifier.state_dict()) == names
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
+
+
+def test_a_network_that_torch_does_not_compile_any_more_fails_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its limit torch goes on eagerly, and would be found to compute what eager execution computes."""
+    monkeypatch.setattr(indexed, "VARIANTS", 0)
+    recipe, images = short_recipe("squeezenet1_1"), few_images(32)
+    classifier = build_classifier(recipe, images, random_source(recipe.model))
+    train = trial_data(recipe, images, CPU).train
+    with torch._dynamo.config.patch(recompile_limit=0):
+        found = check_execution(recipe, classifier, train, CPU, Execution(frozenset({COMPILE})))
+        assert not torch._dynamo.config.fail_on_recompile_limit_hit, "a trial goes on eagerly"
+    assert found is not None and found.startswith("it is not compiled: torch has reached its limit of variants")
+
+
+def test_torch_compiles_as_many_variants_as_a_grid_has() -> None:
+    """Its own limits are those of one network; one `forward` serves all ResNets of a worker."""
+    with torch._dynamo.config.patch(recompile_limit=8, accumulated_recompile_limit=256):
+        indexed.keep_compiling()
+        limits = torch._dynamo.config
+        assert min(limits.recompile_limit, limits.accumulated_recompile_limit) >= indexed.VARIANTS > 10_000
 
 
 @pytest.mark.soak

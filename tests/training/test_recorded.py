@@ -20,9 +20,17 @@ from tests.training.attempts import (
 from tests.training.recorders import Forgetful, Refusing, Repeater
 from tracker.study.errors import Stopped
 from tracker.study.recipe import Recipe
-from tracker.training.execution import CUDA_GRAPH, FUSED_OPTIMIZER, Execution, prepare
+from tracker.training.execution import (
+    CUDA_GRAPH,
+    CUDNN_BENCHMARK,
+    FUSED_OPTIMIZER,
+    PLAIN,
+    Execution,
+    attainable,
+    prepare,
+)
 from tracker.training.graphs import Work, recorder_of
-from tracker.training.selfcheck import attainable, check_execution, verified
+from tracker.training.selfcheck import check_execution, verified
 from tracker.training.splits import trial_data
 from tracker.training.state import TrialState
 from tracker.training.trial import build_classifier, build_optimizer, run_epochs
@@ -205,6 +213,8 @@ def test_on_a_cpu_nothing_is_recorded_and_a_notice_says_so() -> None:
     said: list[str] = []
     assert attainable(Execution(frozenset({CUDA_GRAPH, FUSED_OPTIMIZER})), CPU, said.append) == ONE_BY_ONE
     assert said == ["cuda_graph is left out: graphs are recorded on CUDA devices, and this is a CPU"]
+    assert attainable(Execution(frozenset({CUDNN_BENCHMARK})), CPU, said.append) == PLAIN
+    assert said[1:] == ["cudnn_benchmark is left out: cuDNN is a library of CUDA devices, and this is a CPU"]
 
 
 def test_a_recorded_step_reads_the_learning_rate_from_a_tensor() -> None:
@@ -226,10 +236,11 @@ def test_a_recorded_step_reads_the_learning_rate_from_a_tensor() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("model", ["resnet18", "mobilenet_v3_small"])
 def test_graphs_train_as_the_same_steps_done_one_by_one(model: str, optimizer: str) -> None:
-    """Same kernels in the same order, dropout's numbers too: losses agree to what atomic additions leave open."""
+    """Same kernels in the same order, dropout's numbers too: losses agree, with kernels that give the same bits."""
     device = torch.device("cuda", 0)
     recipe, images = short_recipe(model, batch_size=BATCH, optimizer=optimizer, lr=1e-3), few_images(32)
     histories = []
@@ -264,6 +275,7 @@ def test_graphs_pass_their_check(model: str) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("deterministic")
 def test_a_trial_with_graphs_and_dropout_goes_on_in_the_middle_of_an_epoch() -> None:
     """The generator's place after replays is the one that steps done by the host would leave."""
     device = torch.device("cuda", 0)

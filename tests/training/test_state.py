@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
+from torch import nn
 
 from tests.training.attempts import CPU, few_images, short_recipe
+from tests.training.small_network import small_network
+from tracker.training.changing import changing
 from tracker.training.splits import trial_data
-from tracker.training.state import TrialState, changing
+from tracker.training.state import TrialState
 from tracker.training.trial import build_classifier, run_epochs
 from tracker.vision.sources import random_source
 
@@ -42,6 +47,45 @@ def test_the_history_has_each_epochs_moment_and_running_choice() -> None:
     assert len(state.history) == 3
     best = [metrics["best_acc"] for _, metrics in state.history]
     assert best == sorted(best)
+
+
+def test_tensors_are_listed_anew_when_they_are_others() -> None:
+    """A walk through a network is saved as long as its tensors, their places and what learns are the same."""
+    classifier = small_network()
+    weight, norm = classifier.head.weight, classifier.network[1]
+    first = changing(classifier)
+    assert all(one is other for one, other in zip(changing(classifier).values(), first.values(), strict=True))
+
+    weight.data = weight.data.clone()  # as `.to()` does
+    assert changing(classifier)["network.8.weight"].data_ptr() == weight.data_ptr()
+    norm.running_mean = torch.ones(16)
+    assert torch.equal(changing(classifier)["network.1.running_mean"], torch.ones(16))
+    norm.register_buffer("seen", torch.tensor(3))
+    assert changing(classifier)["network.1.seen"] == 3
+    classifier.network[7] = nn.Linear(3, 16)
+    assert {"network.7.weight", "network.7.bias"} <= changing(classifier).keys()
+    classifier.set_trainable("head")
+    assert {name for name in changing(classifier) if name.endswith("weight")} == {"network.8.weight"}
+
+
+def test_tensors_that_a_module_makes_when_it_is_asked_are_not_remembered() -> None:
+    """A hook of a state_dict may add what no module holds."""
+    classifier = small_network()
+    weight = classifier.head.weight
+    classifier.head.register_state_dict_post_hook(lambda _, found, prefix, __: found.update({"more": weight + 1}))
+    for _ in range(2):
+        assert torch.equal(changing(classifier)["more"], weight + 1)
+        with torch.no_grad():
+            weight += 1
+
+
+def test_a_listing_does_not_keep_a_classifier() -> None:
+    """A worker trains hundreds."""
+    classifier = small_network()
+    changing(classifier)
+    gone = weakref.ref(classifier)
+    del classifier
+    assert gone() is None
 
 
 def test_what_stays_frozen_is_not_kept() -> None:

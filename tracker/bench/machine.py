@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tracker import __version__
 from tracker.study.recipe import Precision, Recipe
 from tracker.tracking.environment import git_state
 from tracker.training import mps
@@ -50,7 +51,8 @@ def facts(device: torch.device) -> dict[str, str]:
         "system": platform.platform(),
         "python": platform.python_version(),
     }
-    found |= {package: version(package) for package in ("torch", "torchvision", "norm-tracker", "pillow")}
+    found |= {"norm-tracker": __version__}  # by itself: it may be on Python's path only
+    found |= {package: version(package) for package in ("torch", "torchvision", "pillow")}
     if state := git_state(Path(__file__).parent):
         commit, changed = state
         found["commit"] = commit + (", changed" if changed else "")

@@ -51,10 +51,21 @@ class Projection:
         )
 
 
-def project(found: Sequence[Measured]) -> Projection:
-    """Scale a measured epoch to the images of its dataset, training and evaluation apart, and add trials' starts."""
+NEEDED = ("evaluation", "epoch", "start")
+"""Pieces that a projection is made of."""
+
+
+def project(found: Sequence[Measured]) -> Projection | None:
+    """Scale a measured epoch to the images of its dataset, training and evaluation apart, and add trials' starts.
+
+    Returns:
+        None where no network was measured on a dataset in all that this takes.
+    """
     by_place = {(each.model, each.dataset, each.piece): each for each in found}
-    pairs = tuple((model, dataset) for model, dataset, piece in by_place if piece == "epoch")
+    measured = dict.fromkeys((each.model, each.dataset) for each in found)
+    pairs = tuple(pair for pair in measured if all((*pair, piece) in by_place for piece in NEEDED))
+    if not pairs:
+        return None
     hours = {"reference": 0.0, "engine": 0.0}
     for model, dataset in pairs:
         shape = SHAPES[dataset]

@@ -104,10 +104,14 @@ def train_epoch(
 
 
 def as_torch_comes() -> None:
-    """Let CUDA compute as it does in a program that says nothing: convolutions may use TF32, matrix products not."""
+    """Let CUDA compute as it does in a program that says nothing.
+
+    Convolutions may use TF32, matrix products not, and cuDNN chooses kernels by its rules.
+    """
     set_tf32(False)
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.fp32_precision = "tf32"
+    torch.backends.cudnn.benchmark = False
 
 
 @torch.no_grad()

@@ -20,8 +20,7 @@ from tracker.training.execution import Execution
 from tracker.training.precision import slowness
 
 
-def document(
-    found: Sequence[Measured],
+def heading(
     device: torch.device,
     execution: Execution,
     settings: Mapping[str, int],
@@ -29,55 +28,87 @@ def document(
     precision: Precision = "fp32",
     counter: EnergyCounter | None = None,
 ) -> dict[str, Any]:
-    """Return everything as plain values: seconds, images a second, bytes, joules, fractions.
+    """Return what measurements are worth nothing without, before there are any: a run may be cut short.
 
     Args:
-        execution: what was asked for.
+        execution: what is asked for.
         settings: batch_size, batches, times.
         workers: of the reference's loader.
-        counter: that energy was read from.
+        counter: that energy is read from.
     """
     held: Precision = "fp32" if slowness(precision, device) else precision  # what is emulated is no measure
-    peak, copying = peak_flops(device, held), copy_bandwidth(device)
-    rows = []
-    for each in found:
-        row: dict[str, Any] = {
-            "model": each.model,
-            "dataset": each.dataset,
-            "piece": each.piece,
-            "execution": each.execution,
-            "images": each.engine.images,
-            "reference": None if each.reference is None else _timing(each.reference),
-            "engine": _timing(each.engine),
-            "ratio": each.ratio,
-            "share_of_peak": None,
-            "share_of_copy": None,
-            "peak_bytes": each.peak_bytes,
-            "joules_an_image": None
-            if each.joules is None
-            else dict(zip(("reference", "engine"), each.joules, strict=True)),
-        }
-        if each.piece == "step":
-            shape = SHAPES[each.dataset]
-            recipe = make_recipe(each.model, each.dataset, settings["batch_size"], precision)
-            moved = step_traffic(recipe, shape.size, shape.classes).of(recipe.batch_size)
-            row["share_of_peak"] = step_flops(recipe, shape.size, shape.classes) * each.engine.rate / peak
-            row["share_of_copy"] = moved / each.engine.median / copying
-        rows.append(row)
-    projection = project(found)
     return {
         "machine": facts(device),
         "asked": str(execution),
         "precision": precision,
         "settings": {**settings, "loader_workers": workers},
         "pieces": PIECES,
-        "peak_flops": peak,
+        "peak_flops": peak_flops(device, held),
         "peak_precision": held,
-        "copy_bytes_per_second": copying,
+        "copy_bytes_per_second": copy_bandwidth(device),
         "energy": None if counter is None else counter.source,
-        "measurements": rows,
-        "projection": {"what": projection.what, "cells": projection.cells, **asdict(projection)},
     }
+
+
+def row_of(each: Measured, head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a measurement as plain values: seconds, images a second, bytes, joules, fractions.
+
+    Args:
+        head: as of `heading`.
+    """
+    joules = None if each.joules is None else dict(zip(("reference", "engine"), each.joules, strict=True))
+    row: dict[str, Any] = {
+        "model": each.model,
+        "dataset": each.dataset,
+        "piece": each.piece,
+        "execution": each.execution,
+        "images": each.engine.images,
+        "reference": None if each.reference is None else _timing(each.reference),
+        "engine": _timing(each.engine),
+        "ratio": each.ratio,
+        "share_of_peak": None,
+        "share_of_copy": None,
+        "peak_bytes": each.peak_bytes,
+        "joules_an_image": joules,
+    }
+    if each.piece == "step":
+        shape = SHAPES[each.dataset]
+        recipe = make_recipe(each.model, each.dataset, head["settings"]["batch_size"], head["precision"])
+        moved = step_traffic(recipe, shape.size, shape.classes).of(recipe.batch_size)
+        flops = step_flops(recipe, shape.size, shape.classes)
+        row["share_of_peak"] = flops * each.engine.rate / head["peak_flops"]
+        row["share_of_copy"] = moved / each.engine.median / head["copy_bytes_per_second"]
+    return row
+
+
+def document(head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], found: Sequence[Measured]) -> dict[str, Any]:
+    """Return everything that was measured so far.
+
+    Args:
+        head: as of `heading`.
+        rows: of what was found.
+    """
+    projection = project(found)
+    hours = None if projection is None else {"what": projection.what, "cells": projection.cells, **asdict(projection)}
+    return {**head, "measurements": list(rows), "projection": hours, "ended_early": None}
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """Return a measurement as one line, for whoever waits for the table."""
+    cells = _told(row, row["execution"])
+    milliseconds = cells["engine, ms: median (least to most)"].replace(" (", " ms (")
+    told = [f"engine {milliseconds}" + _after(", ", cells["engine, images/s"], " images/s")]
+    if row["reference"] is not None:
+        told.append(f"reference {cells['reference, images/s']} images/s, ratio {cells['ratio']}")
+    told += [f"{cells[share]} {share}" for share in ("of peak", "of copy") if cells[share]]
+    told += [f"{cells['memory, MB']} MB"] if cells["memory, MB"] else []
+    if row["joules_an_image"] is not None:
+        told.append(f"J/image {cells['J/image, reference']} the reference, {cells['J/image, engine']} the engine")
+    return f"{row['model']} on {row['dataset']}, {row['piece']}: {'; '.join(told)}"
+
+
+def _after(before: str, text: str, behind: str) -> str:
+    return f"{before}{text}{behind}" if text else ""
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -104,14 +135,17 @@ def markdown(found: Mapping[str, Any]) -> str:
     for row in rows:
         told = _told(row, found["asked"])
         lines.append("| " + " | ".join(told[name] for name, _ in columns) + " |")
-    projection = found["projection"]
     lines += [
         "",
         "of peak, of copy: operations and bytes that a step of the plain network needs at least, as shares of what the "
         "machine was measured to give; the engine leaves some out.",
         "memory: of a process that trains nothing else.",
-        f"{projection['what']}: reference {projection['reference']:,.2f} h, engine {projection['engine']:,.2f} h",
     ]
+    if (projection := found["projection"]) is not None:
+        hours = f"reference {projection['reference']:,.2f} h, engine {projection['engine']:,.2f} h"
+        lines.append(f"{projection['what']}: {hours}")
+    if found["ended_early"] is not None:
+        lines.append(cut_short(found["ended_early"]))
     return "\n".join(lines)
 
 
@@ -127,6 +161,11 @@ NUMBERS = (
     "J/image, engine",
 )
 """The table's columns of numbers; energy only where the machine tells it."""
+
+
+def cut_short(reason: str) -> str:
+    """Say that this is not all that was to be measured."""
+    return f"Not all of it was measured: {reason}."
 
 
 def asked_for(asked: str, one: bool) -> str:

@@ -112,14 +112,14 @@ def measure_scaling(
     times: int,
     precision: Precision = "fp32",
     say: Callable[[str], None] = lambda _: None,
-) -> list[Term]:
-    """Measure every term for one model, around a dataset's shape: all points in turn, round by round.
+) -> Iterator[list[Term]]:
+    """Measure every term for one model, around a dataset's shape: all points in turn, and yield them after each round.
 
     Args:
         execution: what is asked for; each shape is measured with what a sweep would make of it.
         batches: usual images of an epoch.
         times: rounds, after a rehearsal of each point.
-        say: told what is being measured, and why an execution is not what was asked for.
+        say: told what is being measured, each time that was taken, and why an execution is not what was asked for.
     """
     recipe = make_recipe(model, dataset, batch_size, precision)
     usual = _with_images(SHAPES[dataset], batches * batch_size)
@@ -149,7 +149,9 @@ def measure_scaling(
         say(f"{model}: round {number + 1} of {times}")
         for each in timed if number % 2 else reversed(timed):
             each.time(say)
-    return [Term(name, tuple(each.point for each in timed if each.term == name and each.fits)) for name in TERMS]
+            if each.fits:
+                say(f"{model}, {each.term} {each.value:,}, round {number + 1}: {each.seconds[-1]:,.3f} s")
+        yield [Term(name, tuple(each.point for each in timed if each.term == name and each.fits)) for name in TERMS]
 
 
 def _once(said: set[str], say: Callable[[str], None], text: str) -> None:

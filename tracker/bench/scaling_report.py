@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tracker.bench.machine import facts
-from tracker.bench.report import asked_for, used
+from tracker.bench.report import asked_for, cut_short, used
 from tracker.bench.scaling import TERMS, Term
 from tracker.figures.scaling import Growth, cost_scaling
 from tracker.study.recipe import Precision
@@ -19,9 +16,9 @@ from tracker.training.execution import Execution
 
 def scaling_document(
     terms: Sequence[Term],
+    machine: Mapping[str, str],
     model: str,
     dataset: str,
-    device: torch.device,
     execution: Execution,
     settings: Mapping[str, int],
     precision: Precision = "fp32",
@@ -29,16 +26,18 @@ def scaling_document(
     """Return everything as plain values.
 
     Args:
+        machine: as of `tracker.bench.machine.facts`.
         execution: what was asked for.
         settings: batch_size, batches, times.
     """
     return {
-        "machine": facts(device),
+        "machine": dict(machine),
         "model": model,
         "dataset": dataset,
         "asked": str(execution),
         "precision": precision,
         "settings": dict(settings),
+        "ended_early": None,
         "terms": [
             {
                 "term": term.name,
@@ -85,6 +84,8 @@ def scaling_markdown(found: Mapping[str, Any]) -> str:
     lines.append("")
     lines += [f"{term['term']}: {told(term)}" for term in found["terms"]]
     lines += ["", *(f"{term['term']}: {term['what']}." for term in found["terms"])]
+    if found["ended_early"] is not None:
+        lines.append(cut_short(found["ended_early"]))
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import torch
 from tracker.study.recipe import Precision, Recipe
 from tracker.study.shifts import AS_IS
 from tracker.training.execution import CUDA_GRAPH, Execution, prepare
-from tracker.training.selfcheck import with_usable_input
+from tracker.training.selfcheck import STEPS_IMAGES, with_usable_input
 from tracker.training.splits import to_device, trial_data
 from tracker.training.trial import EpochResult, build_classifier, build_optimizer, run_epochs
 from tracker.training.verdicts import agreed_execution
@@ -20,8 +20,8 @@ from tracker.vision.stand_ins import Shape, random_images, stand_in
 from tracker.vision.statistics import PUBLISHED
 
 SEED = 223
-CHECKED = 8
-"""Images that an execution is checked on."""
+CHECKED = STEPS_IMAGES
+"""Images that an execution is checked on: enough for a short last batch, which is recorded and compiled by itself."""
 EPOCHS = 100_000
 """More than any measurement trains."""
 LEARNING_RATE = 1e-5
@@ -88,18 +88,24 @@ def usable_execution(
 
 
 def train(
-    recipe: Recipe, images: ImageSet, device: torch.device, execution: Execution, say: Callable[[str], None]
+    recipe: Recipe,
+    images: ImageSet,
+    device: torch.device,
+    execution: Execution,
+    say: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochResult]:
     """Build a trial and yield its epochs.
 
     Args:
         say: told, while it is trained, why steps are not recorded: `carried_out`.
+        stop: as of `run_epochs`.
     """
     classifier = build_classifier(recipe, images, stand_in(recipe, images))
     data = trial_data(recipe, images, device)
     prepare(classifier, device, execution, recipe.precision)
     optimizer = build_optimizer(recipe, classifier, execution)
-    return run_epochs(recipe, classifier, data, device, optimizer=optimizer, execution=execution, say=say)
+    return run_epochs(recipe, classifier, data, device, stop, optimizer=optimizer, execution=execution, say=say)
 
 
 def carried_out(execution: Execution, told: Sequence[str]) -> Execution:

@@ -11,7 +11,7 @@ from tracker.cli.examples import examples
 from tracker.cli.values import accelerations, devices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
@@ -112,8 +112,10 @@ def bench(
     round by round; ratios are medians over rounds. Each network is measured with what a sweep would
     train it with: where an acceleration fails its check, the table says what was used instead.
     Images are random bytes of the datasets' shapes, so nothing is downloaded. Leave the machine
-    alone meanwhile.
+    alone meanwhile. Each number is told on stderr as soon as it is there; Ctrl-C or SIGTERM ends
+    with a table of those.
     """
+    import signal
     from pathlib import Path
 
     from tracker.bench.machine import as_in_a_worker
@@ -140,21 +142,59 @@ def bench(
     console = stderr_console()
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if scaling and (len(chosen) > 1 or len(shapes) > 1):
         raise UsageError("--scaling is of one model on one dataset", "--models resnet18 --datasets cifar10")
     if slow := slowness(precision, place):
         say(slow)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops as Ctrl-C does
     with as_in_a_worker():
         if scaling:
-            result, table = _growth(chosen[0], shapes[0], place, execution, settings, precision, say, output)
+            results = _growth(chosen[0], shapes[0], place, execution, settings, precision, say)
         else:
-            result, table = _both_ways(chosen, shapes, place, execution, settings, precision, say)
+            results = _both_ways(chosen, shapes, place, execution, settings, precision, say)
+        _show(results, say, form, output)
+
+
+def _show(results: Iterator[dict[str, Any]], say: Callable[[str], None], form: str, output: str | None) -> None:
+    """Print the last of the documents; where there is no last one, as far as it goes, and how it ended.
+
+    Args:
+        results: each has what the one before it has, and more.
+
+    Writes: `output`, if given.
+    """
+    found: dict[str, Any] | None = None
+    try:
+        for so_far in results:
+            found = so_far
+    except BaseException as error:
+        if found is not None:
+            reason = "stopped" if isinstance(error, KeyboardInterrupt) else str(error).partition("\n")[0]
+            _print({**found, "ended_early": reason or type(error).__name__}, say, form, output)
+        raise
+    if found is not None:
+        _print(found, say, form, output)
+
+
+def _print(found: Mapping[str, Any], say: Callable[[str], None], form: str, output: str | None) -> None:
+    """Print a document.
+
+    Writes: `output`, if given.
+    """
+    from pathlib import Path
+
+    from tracker.bench.report import markdown
+    from tracker.bench.scaling_report import scaling_markdown, scaling_picture
+
+    if output is not None:
+        for path in scaling_picture(found, Path(output)):
+            say(f"drawn: {path}")
     if form == "json":
-        print_json(result)
+        print_json(found)
     else:
-        click.echo(table)
+        click.echo(scaling_markdown(found) if "terms" in found else markdown(found))
 
 
 def _chosen(names: str) -> list[str]:
@@ -186,19 +226,21 @@ def _both_ways(
     settings: dict[str, int],
     precision: Precision,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str]:
-    """Measure the engine beside the reference; return a document, and as a table."""
+) -> Iterator[dict[str, Any]]:
+    """Measure the engine beside the reference, and yield a document after each piece."""
     from tracker.bench.energy import find_counter
     from tracker.bench.measure import measure
-    from tracker.bench.report import document, markdown
+    from tracker.bench.report import document, heading, line_of, row_of
     from tracker.bench.sides import loader_workers
 
     counter = find_counter(device)
-    found = list(
-        measure(models, datasets, device, execution, precision=precision, counter=counter, say=say, **settings)
-    )
-    result = document(found, device, execution, settings, loader_workers(), precision, counter)
-    return result, markdown(result)
+    head = heading(device, execution, settings, loader_workers(), precision, counter)
+    found, rows = [], []
+    for each in measure(models, datasets, device, execution, precision=precision, counter=counter, say=say, **settings):
+        found.append(each)
+        rows.append(row_of(each, head))
+        yield document(head, rows, found)
+        say(line_of(rows[-1]))  # behind the document, so that what was told is in it wherever this ends
 
 
 def _growth(
@@ -209,20 +251,12 @@ def _growth(
     settings: dict[str, int],
     precision: Precision,
     say: Callable[[str], None],
-    output: str | None,
-) -> tuple[dict[str, Any], str]:
-    """Measure how cost grows; return a document, and as a table.
-
-    Writes: `output`, if given.
-    """
-    from pathlib import Path
-
+) -> Iterator[dict[str, Any]]:
+    """Measure how cost grows, and yield a document after each round."""
+    from tracker.bench.machine import facts
     from tracker.bench.scaling import measure_scaling
-    from tracker.bench.scaling_report import scaling_document, scaling_markdown, scaling_picture
+    from tracker.bench.scaling_report import scaling_document
 
-    terms = measure_scaling(model, dataset, device, execution, precision=precision, say=say, **settings)
-    result = scaling_document(terms, model, dataset, device, execution, settings, precision)
-    if output is not None:
-        for path in scaling_picture(result, Path(output)):
-            say(f"drawn: {path}")
-    return result, scaling_markdown(result)
+    machine = facts(device)
+    for terms in measure_scaling(model, dataset, device, execution, precision=precision, say=say, **settings):
+        yield scaling_document(terms, machine, model, dataset, execution, settings, precision)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tracker.cli.console import echo_painted, painted
 from tracker.cli.examples import examples
 from tracker.cli.options import device_option, home_option, storage_option, study_option
-
-if TYPE_CHECKING:
-    from tracker.study.home import Home
-    from tracker.study.study import Study
-    from tracker.sweep.checkup.engine import Outcome
 
 MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem": ("PROBLEM", "red")}
 
@@ -43,8 +37,8 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "problem"
 @click.option(
     "--self-check/--no-self-check",
     default=None,
-    help="Also hold every acceleration of the training against the plain path, network by network: seconds on a GPU, "
-    "minutes on a CPU.  [default: where --device names a GPU]",
+    help="Also hold every acceleration of the training against the plain path, network by network: some minutes. On a "
+    "GPU also `compile`, which takes longest.  [default: where --device names a GPU, without `compile`]",
 )
 @storage_option
 @home_option
@@ -69,6 +63,7 @@ def doctor(
     from dataclasses import asdict
     from itertools import chain
 
+    from tracker.cli.self_check import run_self_check
     from tracker.operations import upkeep
     from tracker.study.home import Home
     from tracker.study.load import load_study
@@ -93,7 +88,7 @@ def doctor(
     problems = sum(finding.level == "problem" for finding in findings)
     outcomes = None
     if self_check or (self_check is None and (device or "").startswith("cuda") and not problems):
-        outcomes = _self_check(place, asked, study, show=form == "table")
+        outcomes = run_self_check(place, asked, study, compiled=bool(self_check), show=form == "table")
     if form == "json":
         document: dict[str, object] = {"ok": not problems, "findings": [asdict(finding) for finding in findings]}
         if outcomes is not None:
@@ -102,39 +97,3 @@ def doctor(
     else:
         click.echo(f"{problems} problem{'s' * (problems != 1)}" if problems else "all is well", err=True)
     context.exit(1 if problems else 0)
-
-
-def _self_check(place: Home, device: str, study: Study | None, *, show: bool) -> list[Outcome]:
-    """Hold the accelerations against the plain path, and show the table."""
-    from rich import box
-    from rich.table import Table
-
-    from tracker.cli.console import stderr_console, wide_console
-    from tracker.study.printing import harmless
-    from tracker.sweep.checkup.engine import self_check, subjects_of
-    from tracker.training.device import resolve_device
-
-    outcomes: list[Outcome] = []
-    with stderr_console().status("the self-check: every acceleration beside the plain path"):
-        resolved = resolve_device(device)
-        outcomes += self_check(subjects_of(study, place, resolved), resolved)
-    if not show:
-        return outcomes
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("network", no_wrap=True)
-    for name in dict.fromkeys(outcome.acceleration for outcome in outcomes):
-        table.add_column(name.replace("_", "_\n").replace(" ", "\n"), no_wrap=True, vertical="bottom")
-    for subject in dict.fromkeys(outcome.subject for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.subject == subject]
-        table.add_row(subject, *("same" if outcome.reason is None else "[red]plain[/red]" for outcome in own))
-    click.echo()
-    wide_console().print(table)
-    for outcome in outcomes:
-        if outcome.reason is not None:
-            click.echo(f"{outcome.subject}, {outcome.acceleration}: {harmless(outcome.reason)}")
-    plain = sum(outcome.reason is not None for outcome in outcomes)
-    click.echo(
-        f"{len(outcomes) - plain} of {len(outcomes)} compute what the plain path does"
-        + ("; a trial takes the plain path for the others" if plain else "")
-    )
-    return outcomes

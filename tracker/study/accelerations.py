@@ -12,6 +12,7 @@ ACCELERATIONS: dict[str, str] = {
     "fused_optimizer": "the optimizer updates each parameter in one kernel",
     "fused_input": "a batch is gathered, cropped, flipped and normalized at once",
     "compile": "the network is compiled by torch.compile, once for each size of batch",
+    "cudnn_benchmark": "cuDNN tries its kernels for each shape, and keeps the fastest, which may vary; on CUDA only",
     "cuda_graph": "a whole step, and evaluation, is recorded once and replayed without the host; on CUDA only",
 }
 """Every acceleration. Each computes what the plain path computes, up to rounding, and can be left out."""

@@ -5,6 +5,7 @@ The plain path is simple and eager; tests and `tracker.training.selfcheck` hold 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +16,7 @@ from torch import nn
 from tracker.study.accelerations import ACCELERATIONS, parse_accelerations
 from tracker.study.recipe import Precision
 from tracker.training.precision import set_precision
-from tracker.vision.kernels.indexed import keep_compiled
+from tracker.vision.kernels.indexed import keep_compiled, keep_compiling
 from tracker.vision.kernels.library import KernelUnavailable, cache_folder
 from tracker.vision.models import Classifier
 from tracker.vision.rewrites.rewriting import REWRITES, rewrite
@@ -24,9 +25,13 @@ CHANNELS_LAST: Final = "channels_last"
 FUSED_OPTIMIZER: Final = "fused_optimizer"
 FUSED_INPUT: Final = "fused_input"
 COMPILE: Final = "compile"
+CUDNN_BENCHMARK: Final = "cudnn_benchmark"
 CUDA_GRAPH: Final = "cuda_graph"
-COMPILED_SIZES: Final = 64
-"""Variants of compiled code a process keeps before torch goes on without compiling; torch's own limit is 8."""
+CUDA_ONLY: Final = {
+    CUDNN_BENCHMARK: "cuDNN is a library of CUDA devices",
+    CUDA_GRAPH: "graphs are recorded on CUDA devices",
+}
+"""Accelerations that no CPU has, and why."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,10 @@ PLAIN = Execution()
 def usual_execution(device: torch.device) -> Execution:
     """Return what a device is trained with unless somebody chooses: what was run on one of its kind, and paid.
 
-    On a CPU that is everything but `torch.compile`, whose seconds a trial rarely earns back there, and CUDA's graphs;
-    on GPUs nothing has been measured yet.
+    On a CPU that is everything it has but `torch.compile`, whose seconds a trial rarely earns back there; on GPUs
+    nothing has been measured yet.
     """
-    return Execution(frozenset(ACCELERATIONS) - {COMPILE, CUDA_GRAPH}) if device.type == "cpu" else PLAIN
+    return Execution(frozenset(ACCELERATIONS) - {COMPILE, *CUDA_ONLY}) if device.type == "cpu" else PLAIN
 
 
 def parse_execution(text: str, device: torch.device) -> Execution:
@@ -71,6 +76,21 @@ def parse_execution(text: str, device: torch.device) -> Execution:
     """
     names = parse_accelerations(text)
     return usual_execution(device) if names is None else Execution(names)
+
+
+def attainable(wanted: Execution, device: torch.device, say: Callable[[str], None] = lambda _: None) -> Execution:
+    """Return what of an execution a device of this kind can have at all.
+
+    Args:
+        say: told what is left out.
+    """
+    if device.type == "cuda":
+        return wanted
+    for name, reason in CUDA_ONLY.items():
+        if name in wanted:
+            say(f"{name} is left out: {reason}, and this is a {device.type.upper()}")
+            wanted = wanted.without(name)
+    return wanted
 
 
 def prepare(
@@ -86,6 +106,7 @@ def prepare(
         DeviceError: the device cannot compute in that precision.
     """
     set_precision(classifier, device, precision)
+    set_kernel_choice(device, execution)
     rewrite(classifier.network, [name for name in REWRITES if name in execution])
     classifier.to(device)
     if CHANNELS_LAST in execution:
@@ -95,6 +116,12 @@ def prepare(
     return classifier
 
 
+def set_kernel_choice(device: torch.device, execution: Execution = PLAIN) -> None:
+    """Let cuDNN try its kernels, or choose by its rules as it does by itself, in the whole process."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = CUDNN_BENCHMARK in execution
+
+
 def _compile(network: nn.Module) -> None:
     """Let a network be compiled at its first call with each size of batch; its state_dict stays what it was.
 
@@ -102,6 +129,5 @@ def _compile(network: nn.Module) -> None:
     """
     with suppress(KernelUnavailable):  # no home directory: torch takes a temporary folder
         keep_compiled(cache_folder())
-    # A network is compiled for whole and short batches, in training and evaluation, and a worker trains several.
-    torch._dynamo.config.recompile_limit = max(COMPILED_SIZES, torch._dynamo.config.recompile_limit)
+    keep_compiling()
     network.compile(dynamic=False)

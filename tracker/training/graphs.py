@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 
 from tracker.training.execution import CUDA_GRAPH, Execution
+from tracker.training.streams import new_stream
 
 Work = Callable[[], None]
 """Reads and writes the same tensors at each call, and nothing of what it does depends on their values."""
@@ -40,7 +42,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = new_stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def rehearse(self, work: Work) -> None:
@@ -59,20 +61,34 @@ class CudaRecorder:
         """
         graph = torch.cuda.CUDAGraph()
         reason: Exception | None = None
-        try:
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                try:
-                    work()
-                except Exception as error:
-                    reason = error
+        with self._streams_put_back():
+            try:
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                    try:
+                        work()
+                    except Exception as error:
+                        reason = error
+                        raise
+            except Exception:
+                if reason is None:
                     raise
-        except Exception:
-            if reason is None:
-                raise
-            raise reason from None  # the end of a spoiled recording fails too, and says less
-        finally:
-            reason = None  # its traceback holds this frame, and the frame the tensors of the step
+                raise reason from None  # the end of a spoiled recording fails too, and says less
+            finally:
+                reason = None  # its traceback holds this frame, and the frame the tensors of the step
         return graph.replay
+
+    @contextmanager
+    def _streams_put_back(self) -> Iterator[None]:
+        """Let the current stream and device be what they were.
+
+        Where a recording cannot begin, or before torch 2.15 cannot end, torch leaves its stream the current one.
+        """
+        with torch.cuda.device(self._device):
+            current = torch.cuda.current_stream()
+            try:
+                yield
+            finally:
+                torch.cuda.set_stream(current)
 
 
 def recorder_of(execution: Execution, device: torch.device) -> Recorder | None:

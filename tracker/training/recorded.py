@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tracker.training.evaluate import EVALUATION_BATCH, Evaluation, concluded
+from tracker.training.evaluate import Evaluation, concluded, evaluation_batch
 from tracker.training.graphs import Recorder, Work
 from tracker.training.splits import DeviceSplit, TrialData
 from tracker.training.step import letting_go
@@ -147,7 +147,8 @@ class RecordedStepper:
         """Judge a split in recorded batches; None where they cannot be recorded."""
         self._plain.classifier.eval()
         if self._judging is None:
-            judge = _Judge(self._plain.classifier, self._plain.pipeline, split, min(EVALUATION_BATCH, self._judged))
+            size = min(evaluation_batch(split.labels.device, self._plain.micro_batches), self._judged)
+            judge = _Judge(self._plain.classifier, self._plain.pipeline, split, size)
             self._judging = judge, _Piece(judge.work, self._rehearsals)
         judge, piece = self._judging
         judge.loss.zero_()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tracker.training.state import changing
+from tracker.training.changing import changing
 from tracker.training.statefile import Decoded, Unusable
 from tracker.vision.models import Classifier
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -55,7 +56,9 @@ Observation = dict[str, list[Tensor]]
 def with_usable_input(
     recipe: Recipe, classifier: Classifier, split: DeviceSplit, wanted: Execution, say: Callable[[str], None]
 ) -> Execution:
-    """Return an execution whose input pipeline can be had for this normalization; a matter of milliseconds.
+    """Return an execution whose input pipeline can be had for this normalization.
+
+    A matter of milliseconds, but for the first time on a GPU, where it is compiled.
 
     Args:
         classifier, split, say: as of `verified`.
@@ -68,18 +71,6 @@ def with_usable_input(
         return wanted
     say(f"images reach the network by the plain path: {reason}")
     return wanted.without(FUSED_INPUT)
-
-
-def attainable(wanted: Execution, device: torch.device, say: Callable[[str], None] = lambda _: None) -> Execution:
-    """Return what of an execution a device of this kind can have at all.
-
-    Args:
-        say: told what is left out.
-    """
-    if CUDA_GRAPH not in wanted or device.type == "cuda":
-        return wanted
-    say(f"{CUDA_GRAPH} is left out: graphs are recorded on CUDA devices, and this is a {device.type.upper()}")
-    return wanted.without(CUDA_GRAPH)
 
 
 def verified(
@@ -127,7 +118,7 @@ def check_execution(
     """
     if execution == PLAIN:
         return None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _compiled_or_failed(execution):
         difference = _compare_pieces(recipe, classifier, split, device, execution)
         recorder = recorder_of(execution, device) if recorder is None else recorder
         if difference is None and (recorder is not None or COMPILE in execution):
@@ -224,7 +215,19 @@ def _verdict(precision: Precision, plain: Observation, moved: Observation, fast:
     return None
 
 
+@contextmanager
+def _compiled_or_failed(execution: Execution) -> Iterator[None]:
+    """Let torch fail where it would silently go on without compiling: eager against eager says nothing."""
+    if COMPILE not in execution:
+        yield
+        return
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, suppress_errors=False):
+        yield
+
+
 def _failure(error: Exception) -> str:
+    if type(error).__name__ == "FailOnRecompileLimitHit":  # to name the class would import the compiler
+        return "it is not compiled: torch has reached its limit of variants (torch._dynamo.config.recompile_limit)"
     return f"it failed: {type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
 
 

@@ -177,9 +177,10 @@ def room_on(device: torch.device) -> int | None:
     """Return how many bytes images may take on a device now, the training's share left out; None on a CPU."""
     if device.type != "cuda":
         return None
+    # What torch holds and does not use goes back to the driver, but for what belongs to a graph that may be replayed.
+    torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return max(0, free + unused - int(KEPT_FREE * total))
+    return max(0, free - int(KEPT_FREE * total))
 
 
 def trial_data(recipe: Recipe, images: ImageSet, device: torch.device, room: int | None = None) -> TrialData:

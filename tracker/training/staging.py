@@ -15,6 +15,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from tracker.training.streams import stream_for
+
 THREADS = 2
 AHEAD = 4
 """Batches on their way, or waiting to be used."""
@@ -33,7 +35,7 @@ def staged(
         pieces: int64, (B,), places in it.
         threads: that gather; by default `THREADS`.
     """
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    stream = stream_for("images", device) if device.type == "cuda" else None
     fetch = partial(_fetch, source, stream)
     todo = iter(pieces)
     with ThreadPoolExecutor(threads or THREADS, thread_name_prefix="images") as pool:

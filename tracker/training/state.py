@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from tracker.training.copies import copied, nothing
+from tracker.training.changing import changing
+from tracker.training.copies import Copier, nothing
 from tracker.training.position import Position
 from tracker.training.trial import EpochResult
 from tracker.vision.models import Classifier
@@ -25,6 +26,7 @@ class TrialState:
         best: the weights of the best epoch that can change, on the CPU.
         wait: to be called before `best` is read: it may be on its way from a device.
         seconds: wall time of all attempts, as far as its owner has counted.
+        copier: of the best weights; those that a store has captured hold until it captures later ones.
     """
 
     position: Position = field(default_factory=Position)
@@ -33,6 +35,7 @@ class TrialState:
     best: dict[str, Tensor] = field(default_factory=dict)
     wait: Callable[[], None] = nothing
     seconds: float = 0.0
+    copier: Copier = field(default_factory=lambda: Copier(places=2), repr=False, compare=False)
 
     def add(self, result: EpochResult, classifier: Classifier, moment_ms: int) -> None:
         """Take in an epoch that `run_epochs` has just yielded."""
@@ -41,7 +44,7 @@ class TrialState:
         self.predictions["last"] = result.predictions
         if result.is_best:
             self.predictions["best"] = result.predictions
-            self.best, self.wait = copied(changing(classifier))
+            self.best, self.wait = self.copier.copy(changing(classifier))
         if result.is_selected:
             self.predictions["selected"] = result.predictions
 
@@ -50,12 +53,3 @@ class TrialState:
         self.wait()
         now = {name: tensor.detach().cpu() for name, tensor in classifier.state_dict().items()}
         return {**now, **self.best}
-
-
-def changing(classifier: Classifier) -> dict[str, Tensor]:
-    """Return the tensors of a classifier's state_dict that training can change: what learns, and all buffers.
-
-    The others come from the source, so a head that is trained alone makes small files.
-    """
-    fixed = {name for name, weight in classifier.named_parameters() if not weight.requires_grad}
-    return {name: tensor.detach() for name, tensor in classifier.state_dict().items() if name not in fixed}

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tracker.study.plain import parse_json
-from tracker.training.copies import copied, nothing
+from tracker.training.changing import changing
+from tracker.training.copies import Copier, nothing
 from tracker.training.position import Position
 from tracker.training.selection import Selection
-from tracker.training.state import TrialState, changing
+from tracker.training.state import TrialState
 from tracker.vision.models import Classifier
 
 STATE_FORMAT = "tracker training state 1"
@@ -55,8 +56,9 @@ class Content:
             OSError: it cannot be written.
         """
         self.wait()
+        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
         try:
-            save_file(self.tensors, path, metadata=self.metadata)
+            save_file(tensors, path, metadata=self.metadata)
         except SafetensorError as error:  # it wraps the system's error in words
             number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
             raise OSError(number, os.strerror(number), str(path)) from error
@@ -134,12 +136,12 @@ def encode_state(
     classifier: Classifier,
     optimizer: Optimizer,
     identity: Mapping[str, str],
-    buffers: dict[str, Tensor],
+    copier: Copier,
 ) -> Content:
     """Copy a state from where it changes to what its file will hold, but for the best weights.
 
     Args:
-        buffers: as of `copied`.
+        copier: the same one each time; what it copied last is overwritten.
     """
     position = state.position
     tensors = {f"weights/{name}": tensor for name, tensor in changing(classifier).items()}
@@ -147,8 +149,12 @@ def encode_state(
     tensors |= {f"predictions/{rule}": predicted for rule, predicted in state.predictions.items()}
     plain: dict[str, dict[str, Any]] = {}
     for index, entries in optimizer.state_dict()["state"].items():
-        plain[str(index)] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
-        tensors |= {f"optimizer/{index}/{name}": v for name, v in entries.items() if isinstance(v, Tensor)}
+        others = plain[str(index)] = {}
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                others[name] = value
     facts = {
         "identity": dict(identity),
         "position": {name: getattr(position, name) for name in ("epoch", "step", "loss_sum", "correct", "seconds")},
@@ -160,7 +166,7 @@ def encode_state(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    copies = copied(tensors, buffers)
+    copies = copier.copy(tensors)
     return Content(copies.tensors, {"format": STATE_FORMAT, "facts": json.dumps(facts)}, copies.wait)
 
 

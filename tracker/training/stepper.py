@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from tracker.training.evaluate import Evaluation, evaluate
+from tracker.training.evaluate import Evaluation, evaluate, evaluation_batch
 from tracker.training.splits import DeviceSplit
 from tracker.training.step import take_step
 from tracker.training.tally import Tally
@@ -37,7 +37,7 @@ class PlainStepper:
     """Every kernel started by the host, in turn: the reference.
 
     Args:
-        micro_batches: as of `take_step`.
+        micro_batches: as of `take_step`, and of `evaluation_batch`.
         tally: what steps are counted in.
     """
 
@@ -63,7 +63,8 @@ class PlainStepper:
 
     def evaluate(self, split: DeviceSplit) -> Evaluation:
         """Judge every image of a split once."""
-        return evaluate(self.classifier, split, pipeline=self.pipeline)
+        size = evaluation_batch(split.labels.device, self.micro_batches)
+        return evaluate(self.classifier, split, size, self.pipeline)
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from torch import Tensor
 from torch.optim import Optimizer
 
 from tracker.study.errors import DiskFull
 from tracker.study.faults import reach
 from tracker.study.plain import parse_json
+from tracker.training.copies import Copier
 from tracker.training.restoring import check_optimizer, check_weights, restore
 from tracker.training.state import TrialState
 from tracker.training.statefile import (
@@ -73,7 +73,7 @@ class StateStore:
         self._current: Path | None = None
         self._best: tuple[int, Path] | None = None  # the best epoch as last written or loaded, and its file
         self._passed_over: set[Path] = set()
-        self._buffers: dict[str, Tensor] = {}
+        self._copier = Copier()
 
     def save(self, state: TrialState, classifier: Classifier, optimizer: Optimizer) -> Path:
         """Make a state durable; `write(capture(...))`."""
@@ -90,9 +90,10 @@ class StateStore:
             raise ValueError(f"the history has {len(state.history)} epochs, the position {position.epoch}")
         epoch = position.selection.best_epoch
         best = encode_best(state.best, self._identity, epoch, state.wait) if state.best else None
+        state.copier.hold()  # epochs may be better than this one while it is written
         return Captured(
             (position.epoch, position.step),
-            encode_state(state, classifier, optimizer, self._identity, self._buffers),
+            encode_state(state, classifier, optimizer, self._identity, self._copier),
             None if best is None else (epoch, best),
         )
 

@@ -21,8 +21,8 @@ from tracker.study.extensions import installed
 from tracker.study.home import replacing
 from tracker.study.recipe import Recipe
 from tracker.training.device import describe_device
-from tracker.training.execution import PLAIN, Execution
-from tracker.training.selfcheck import attainable, verified
+from tracker.training.execution import PLAIN, Execution, attainable
+from tracker.training.selfcheck import verified
 from tracker.training.splits import DeviceSplit
 from tracker.vision.kernels.library import KernelUnavailable, cache_folder
 from tracker.vision.models import Classifier
@@ -30,6 +30,7 @@ from tracker.vision.models import Classifier
 FOLDER = "verdicts"
 CODE = (tracker.training, tracker.vision)
 """What computes: another version of any of it is another question."""
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def agreed_execution(
@@ -79,7 +80,7 @@ def question(recipe: Recipe, classifier: Classifier, split: DeviceSplit, executi
         "channels": str(classifier.channels),
         "execution": str(execution),
         "device": describe_device(device) if device.type == "cuda" else f"{platform.machine()} {_instructions()}",
-        "driver": str(torch.version.cuda) if device.type == "cuda" else "",
+        "libraries": _libraries() if device.type == "cuda" else "",
         "code": code_digest(),
         "torch": torch.__version__,
         "torchvision": metadata.version("torchvision"),
@@ -120,6 +121,15 @@ def code_digest() -> str:
         for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".c")):
             digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _libraries() -> str:
+    """Return what computes on a GPU beside torch: driver, CUDA, cuDNN."""
+    try:
+        driver = DRIVER.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, ValueError):  # another system's driver, or one that says nothing
+        driver = "a driver that is not told"
+    return f"{driver}; CUDA {torch.version.cuda}; cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
 
 
 def _instructions() -> str:

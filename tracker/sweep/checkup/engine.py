@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,18 +12,22 @@ from tracker.study.errors import DeviceError
 from tracker.study.home import Home
 from tracker.study.recipe import NORMALIZATIONS, PRECISIONS, Precision, Recipe
 from tracker.study.study import Study
-from tracker.training.execution import FUSED_INPUT, Execution, usual_execution
+from tracker.training.execution import COMPILE, FUSED_INPUT, Execution, usual_execution
 from tracker.training.precision import require_precision
-from tracker.training.selfcheck import IMAGES, check_execution, with_usable_input
+from tracker.training.selfcheck import STEPS_IMAGES, check_execution, with_usable_input
 from tracker.training.splits import to_device
-from tracker.training.trial import build_classifier
+from tracker.training.trial import build_classifier, target_statistics
 from tracker.vision.datasets import describe, open_dataset
+from tracker.vision.images import ImageSet
+from tracker.vision.models import Classifier
+from tracker.vision.normalizations import build_normalization
 from tracker.vision.stand_ins import Shape, random_images, stand_in
 
 MODELS = ("resnet18", "resnet50", "densenet121", "densenet161")
 SIZES = (32, 64)
 """What is checked without a study: the reference study's networks and image sizes."""
 TOGETHER = "all together"
+"""The column of all accelerations at once but `compile`."""
 CLASSES = 10
 SEED = 223
 
@@ -110,38 +114,51 @@ def _computes_in(precision: Precision, device: torch.device) -> bool:
     return True
 
 
-def self_check(subjects: list[Subject], device: torch.device) -> Iterator[Outcome]:
-    """Hold every acceleration that the device can have against the plain path, alone and all together.
+def columns(device: torch.device, *, compiled: bool) -> dict[str, Execution]:
+    """Return what is held against the plain path: every acceleration that the device can have, alone and all together.
 
-    Nothing that was found before is believed, and nothing is kept.
+    Args:
+        compiled: also `compile` where the device can have it, alone: it takes longest.
     """
     usual = ACCELERATIONS if device.type == "cuda" else usual_execution(device).names
     names = [name for name in ACCELERATIONS if name in usual]
-    for subject in subjects:
-        for name, execution in [
-            *((name, Execution(frozenset([name]))) for name in names),
-            (TOGETHER, Execution(frozenset(names))),
-        ]:
-            try:
-                reason = _reason(subject, device, execution)
-            except Exception as error:  # of the plain path: a network that does not take the images, a full device
-                reason = f"the plain path itself failed: {type(error).__name__}: {error}".partition("\n")[0]
-            yield Outcome(str(subject), name, reason)
+    together = [name for name in names if name != COMPILE]
+    alone = {name: Execution(frozenset([name])) for name in (names if compiled else together)}
+    return {**alone, TOGETHER: Execution(frozenset(together))}
 
 
-def _reason(subject: Subject, device: torch.device, execution: Execution) -> str | None:
+def self_check(subject: Subject, device: torch.device, asked: Mapping[str, Execution]) -> Iterator[Outcome]:
+    """Hold executions against the plain path on one subject, and yield each outcome as it is found.
+
+    Nothing that was found before is believed, and nothing is kept.
+
+    Args:
+        asked: as of `columns`.
+    """
+    images = random_images(Shape(STEPS_IMAGES, 1, subject.size, CLASSES, subject.channels), SEED, "self-check")
+    for name, execution in asked.items():
+        try:
+            reason = _reason(subject, images, device, execution)
+        except Exception as error:  # of the plain path: a network that does not take the images, a full device
+            reason = f"the plain path itself failed: {type(error).__name__}: {error}".partition("\n")[0]
+        yield Outcome(str(subject), name, reason)
+
+
+def _reason(subject: Subject, images: ImageSet, device: torch.device, execution: Execution) -> str | None:
     """Say why a trial would not be trained so, whatever its normalization."""
-    images = random_images(Shape(IMAGES, 1, subject.size, CLASSES, subject.channels), SEED, "self-check")
     split = to_device(images.train, device)
     source = stand_in(subject.recipe, images)
+    classifier = build_classifier(subject.recipe, images, source)
     if FUSED_INPUT in execution:
         for normalization in subject.normalizations:
             recipe = subject.recipe.model_copy(update={"normalization": normalization})
+            target, channels = target_statistics(recipe, images), classifier.channels
+            own = build_normalization(normalization, target=target, source=source.statistics, channels=channels)
+            fed = Classifier(own, classifier.network, classifier.head_name, channels)
             said: list[str] = []
-            with_usable_input(recipe, build_classifier(recipe, images, source), split, execution, said.append)
+            with_usable_input(recipe, fed, split, execution, said.append)
             if said:
                 return f"{normalization}: {said[0]}"
-    classifier = build_classifier(subject.recipe, images, source)
     return check_execution(subject.recipe, classifier, split, device, execution)
 
 

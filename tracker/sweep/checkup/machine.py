@@ -37,9 +37,13 @@ ANSWER_SECONDS = 5
 
 def check_python() -> Iterator[Finding]:
     """Compare the interpreter with what the package asks for."""
-    asked = metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    try:
+        asked = metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    except metadata.PackageNotFoundError:  # of that the next check tells
+        yield Finding("python", "ok", text)
+        return
     version = platform.python_version()
-    text = f"{version} on {platform.system()} {platform.machine()}"
     if SpecifierSet(asked).contains(version, prereleases=True):
         yield Finding("python", "ok", text)
     else:
@@ -47,14 +51,20 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Compare the packages that matter most with the bounds the package declares."""
-    asked = {req.name: req for req in map(Requirement, metadata.requires(DISTRIBUTION) or []) if not req.marker}
+    """Compare the packages that matter most with the bounds the package declares, where they are known."""
+    try:
+        declared = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        message = f"{DISTRIBUTION} is not installed, only found on Python's path: which versions it needs is not known"
+        yield Finding("packages", "warning", message, "pip install -e . in its folder")
+        declared = []
+    asked = {req.name: req.specifier for req in map(Requirement, declared) if not req.marker}
     for name in PACKAGES:
-        bound = asked[name].specifier
+        bound = asked.get(name, SpecifierSet())
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Finding(name, "problem", f"not installed; needed: {bound}", f"pip install '{name}{bound}'")
+            yield Finding(name, "problem", f"not installed; needed: {bound or 'any'}", f"pip install '{name}{bound}'")
             continue
         if bound.contains(version, prereleases=True):
             yield Finding(name, "ok", version)

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from tracker.vision.augmentation import EpochPlan
 
 PlanTensors = tuple[Tensor, Tensor, Tensor, Tensor]
 """Order, top, left, flip; what a compiled function takes instead of an object."""
+
+VARIANTS: Final = 100_000
+"""Of compiled code: more than any grid has."""
 
 
 def plan_tensors(plan: EpochPlan | None) -> PlanTensors | None:
@@ -64,6 +68,7 @@ def look_up(
 @functools.cache
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the function compiled, once a process, for every size of images and batch."""
+    keep_compiling()  # beyond the limit it would fail: it is compiled whole or not at all
     made: Callable[..., Tensor] = torch.compile(function, dynamic=True, fullgraph=True)
     return made
 
@@ -74,3 +79,14 @@ def keep_compiled(cache: Path) -> None:
     TORCHINDUCTOR_CACHE_DIR, where the environment has it, stays as it is.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
+
+
+def keep_compiling() -> None:
+    """Let torch compile as many variants of a function as a process asks for.
+
+    It counts them by function, and ends silently with eager execution: at 8 variants of one object, and at 256 of all.
+    But one `forward` serves all ResNets of a worker, which trains one after the other, in whole and short batches.
+    """
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(VARIANTS, limits.recompile_limit)
+    limits.accumulated_recompile_limit = max(VARIANTS, limits.accumulated_recompile_limit)
