@@ -28,6 +28,11 @@ CPU = torch.device("cpu")
 STEPS = 3
 """Of an epoch of `few_images` and `short_recipe`: 18 images, 6 at a time."""
 
+BATCH = 5
+"""Of 18 images: three whole batches and a short one."""
+SUMMED = ("val_loss", "test_loss")
+"""The last batch of a recorded evaluation is filled up, and a sum over it rounds otherwise."""
+
 
 class Killed(Exception):
     """The end of an attempt that saves nothing more."""
@@ -44,6 +49,11 @@ def short_recipe(model: str = "resnet18", **changes: object) -> Recipe:
     kept = {"dataset": "stripes", "normalization": "finetune", "seed": 1, "source": "random"}
     short = {"epochs": 3, "batch_size": 6, "crop_padding": 1, "val_fraction": 0.25}
     return Recipe.model_validate({"model": model, **kept, **short, **changes})
+
+
+def dropping(**changes: object) -> Recipe:
+    """Return a recipe of a small network with BatchNorm and dropout, in batches of which the last is short."""
+    return short_recipe("mobilenet_v3_small", batch_size=BATCH, **changes)
 
 
 def asked_at(question: int, error: type[Exception] | None = None) -> Callable[[], bool]:

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from tests.training.attempts import (
+    BATCH,
     CPU,
+    SUMMED,
     asked_at,
     assert_same_bits,
     attempt,
+    dropping,
     few_images,
     short_recipe,
     undisturbed,
@@ -19,7 +22,6 @@ from tests.training.attempts import (
 )
 from tests.training.recorders import Forgetful, Refusing, Repeater
 from tracker.study.errors import Stopped
-from tracker.study.recipe import Recipe
 from tracker.training.execution import (
     CUDA_GRAPH,
     CUDNN_BENCHMARK,
@@ -27,10 +29,9 @@ from tracker.training.execution import (
     PLAIN,
     Execution,
     attainable,
-    prepare,
 )
 from tracker.training.graphs import Work, recorder_of
-from tracker.training.selfcheck import check_execution, verified
+from tracker.training.selfcheck import check_execution
 from tracker.training.splits import trial_data
 from tracker.training.state import TrialState
 from tracker.training.trial import build_classifier, build_optimizer, run_epochs
@@ -39,15 +40,6 @@ from tracker.vision.sources import random_source
 RECORDED = Execution(frozenset({CUDA_GRAPH}))
 ONE_BY_ONE = Execution(frozenset({FUSED_OPTIMIZER}))
 """What is computed without recording: a recorded step needs a fused optimizer."""
-SUMMED = ("val_loss", "test_loss")
-"""The last batch of an evaluation is filled up, and a sum over it rounds otherwise."""
-BATCH = 5
-"""Of 18 images: three whole batches and a short one."""
-
-
-def dropping(**changes: object) -> Recipe:
-    """Return a recipe of a small network with BatchNorm and dropout, in batches of which the last is short."""
-    return short_recipe("mobilenet_v3_small", batch_size=BATCH, **changes)
 
 
 @pytest.mark.parametrize(
@@ -232,72 +224,3 @@ def test_a_recorded_step_reads_the_learning_rate_from_a_tensor() -> None:
         pass
     assert optimizer.param_groups[0]["lr"] is rate
     assert rate.item() == pytest.approx(0.5 * 0.25)  # of the last of three epochs
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v3_small"])
-def test_graphs_train_as_the_same_steps_done_one_by_one(model: str, optimizer: str) -> None:
-    """Same kernels in the same order, dropout's numbers too: losses agree, with kernels that give the same bits."""
-    device = torch.device("cuda", 0)
-    recipe, images = short_recipe(model, batch_size=BATCH, optimizer=optimizer, lr=1e-3), few_images(32)
-    histories = []
-    for graphs in (False, True):
-        classifier = prepare(build_classifier(recipe, images, random_source(model)), device, RECORDED)
-        said: list[str] = []
-        epochs = run_epochs(
-            *(recipe, classifier, trial_data(recipe, images, device), device),
-            optimizer=build_optimizer(recipe, classifier, RECORDED),
-            recorder=recorder_of(RECORDED, device) if graphs else None,
-            rehearsals=1,
-            say=said.append,
-        )
-        histories.append([[result.metrics[name] for name in ("train_loss", *SUMMED)] for result in epochs])
-        assert said == []
-    assert histories[1] == [pytest.approx(metrics, rel=1e-3) for metrics in histories[0]]
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("model", ["resnet18", "densenet121", "mobilenet_v3_small"])
-def test_graphs_pass_their_check(model: str) -> None:
-    """With all that goes with them on a GPU."""
-    device = torch.device("cuda", 0)
-    recipe, images = short_recipe(model), few_images(32)
-    classifier = build_classifier(recipe, images, random_source(model))
-    wanted = Execution(frozenset({CUDA_GRAPH, FUSED_OPTIMIZER, "channels_last", "running_concatenation", "centre_tap"}))
-    said: list[str] = []
-    train = trial_data(recipe, images, device).train
-    assert verified(recipe, classifier, train, device, wanted, said.append) == wanted, said
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.usefixtures("deterministic")
-def test_a_trial_with_graphs_and_dropout_goes_on_in_the_middle_of_an_epoch() -> None:
-    """The generator's place after replays is the one that steps done by the host would leave."""
-    device = torch.device("cuda", 0)
-    recipe, images = dropping(epochs=2), few_images(32)
-    losses = []
-    for stops in (False, True):
-        classifier, state = build_classifier(recipe, images, random_source(recipe.model)), TrialState()
-        prepare(classifier, device, RECORDED)
-        learner, data = build_optimizer(recipe, classifier, RECORDED), trial_data(recipe, images, device)
-        found: list[float] = []
-        while state.position.epoch < recipe.epochs:
-            stop = asked_at(3) if stops else (lambda: False)
-            epochs = run_epochs(
-                *(recipe, classifier, data, device, stop),
-                optimizer=learner,
-                position=state.position,
-                execution=RECORDED,
-                rehearsals=1,
-            )
-            try:
-                found += [result.metrics["train_loss"] for result in epochs]
-            except Stopped:
-                continue
-        losses.append(found)
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -13,7 +13,6 @@ same optimizer, done one by one.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from tracker.study.recipe import Precision, Recipe
+from tracker.training.distances import distance, plainly
 from tracker.training.execution import COMPILE, CUDA_GRAPH, FUSED_INPUT, PLAIN, Execution, prepare
 from tracker.training.graphs import Recorder, recorder_of
 from tracker.training.input import build_input
@@ -200,18 +200,18 @@ def _train(
     losses = [[result.metrics[name] for name in ("train_loss", "test_loss")] for result in results]
     return {
         "losses": [torch.tensor(losses, dtype=torch.float64)],
-        "weights": [_plainly(one) for one in twin.trainable()],
-        "running statistics": [_plainly(found) for found in _running(twin)],
+        "weights": [plainly(one) for one in twin.trainable()],
+        "running statistics": [plainly(found) for found in _running(twin)],
     }
 
 
 def _verdict(precision: Precision, plain: Observation, moved: Observation, fast: Observation) -> str | None:
     """Return which piece differs by more than rounding explains, None where none does."""
     for piece, wanted in plain.items():
-        difference = _difference(wanted, fast[piece])
-        limit = max(ALLOWED[precision] * _difference(wanted, moved[piece]), LEAST.get(piece, 1e-5))
-        if not difference <= limit:  # NaN is no agreement
-            return f"its {piece} differs by {difference:.1e} of its size, where rounding explains {limit:.1e}"
+        apart = distance(wanted, fast[piece])
+        limit = max(ALLOWED[precision] * distance(wanted, moved[piece]), LEAST.get(piece, 1e-5))
+        if not apart <= limit:  # NaN is no agreement
+            return f"its {piece} differs by {apart:.1e} of its size, where rounding explains {limit:.1e}"
     return None
 
 
@@ -258,17 +258,17 @@ def _observe(
     logits = twin.network(inputs)
     F.cross_entropy(logits, split.labels[plan.order]).backward()  # type: ignore[no-untyped-call]
     parameters = list(twin.trainable())
-    own = [_plainly(torch.zeros_like(one) if one.grad is None else one.grad) for one in parameters]
-    seen: Observation = {"input": [_plainly(inputs)], "output": [_plainly(logits)], "gradients": own}
-    seen["running statistics"] = [_plainly(found) for found in _running(twin)]
-    before = [_plainly(one) for one in parameters]
+    own = [plainly(torch.zeros_like(one) if one.grad is None else one.grad) for one in parameters]
+    seen: Observation = {"input": [plainly(inputs)], "output": [plainly(logits)], "gradients": own}
+    seen["running statistics"] = [plainly(found) for found in _running(twin)]
+    before = [plainly(one) for one in parameters]
     for parameter, gradient in zip(parameters, gradients or own, strict=True):
         parameter.grad = torch.empty_like(parameter).copy_(gradient)
     optimizer.step()
-    seen["update"] = [_plainly(one) - old for one, old in zip(parameters, before, strict=True)]
+    seen["update"] = [plainly(one) - old for one, old in zip(parameters, before, strict=True)]
     twin.eval()
     with torch.inference_mode():
-        seen["test output"] = [_plainly(twin.network(pipeline(split.images)))]
+        seen["test output"] = [plainly(twin.network(pipeline(split.images)))]
     return seen
 
 
@@ -284,20 +284,3 @@ def _moved(classifier: Classifier, rounding: float) -> Classifier:
 
 def _running(classifier: Classifier) -> list[Tensor]:
     return [found for found in classifier.network.buffers() if isinstance(found, Tensor) and found.is_floating_point()]
-
-
-def _plainly(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-def _difference(one: list[Tensor], other: list[Tensor]) -> float:
-    """Return the distance of two lists of tensors, as a share of the size of the first."""
-    if [tensor.shape for tensor in one] != [tensor.shape for tensor in other]:
-        return float("inf")
-    size = _norm(one)
-    apart = _norm([a - b for a, b in zip(one, other, strict=True)])
-    return apart / size if size else apart
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    return math.hypot(*(float(torch.linalg.vector_norm(found, dtype=torch.float64)) for found in tensors))
