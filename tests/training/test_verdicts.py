@@ -108,13 +108,13 @@ def test_where_nothing_can_be_kept_it_is_asked_again(
 def test_what_computes_on_a_gpu_is_part_of_the_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mended or another driver, CUDA or cuDNN is another question; a driver that tells nothing is a word."""
     monkeypatch.setattr(verdicts, "DRIVER", tmp_path / "version")
-    unknown = verdicts._libraries()
+    unknown = verdicts.gpu_libraries()
     assert unknown.startswith("a driver that is not told; CUDA ")
     seen = {unknown}
     for driver in ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82", "NVRM version: 590.1"):
         (tmp_path / "version").write_text(driver + "\nGCC version:  gcc version 13\n")
-        seen.add(verdicts._libraries())
-        assert verdicts._libraries() == unknown.replace("a driver that is not told", driver)
+        seen.add(verdicts.gpu_libraries())
+        assert verdicts.gpu_libraries() == unknown.replace("a driver that is not told", driver)
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 1)
-    seen.add(verdicts._libraries())
+    seen.add(verdicts.gpu_libraries())
     assert len(seen) == 4

@@ -20,6 +20,7 @@ from tracker.tracking.environment import git_state
 from tracker.training import mps
 from tracker.training.device import describe_device, threads_of
 from tracker.training.precision import set_tf32
+from tracker.training.verdicts import gpu_libraries
 from tracker.vision.models import build_network
 
 SIDE = {"cpu": 1024, "cuda": 8192}
@@ -57,8 +58,7 @@ def facts(device: torch.device) -> dict[str, str]:
         commit, changed = state
         found["commit"] = commit + (", changed" if changed else "")
     if device.type == "cuda":
-        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
-        found["mps"] = "yes" if mps.serves() else "no"
+        found |= {"libraries": gpu_libraries(), "mps": "yes" if mps.serves() else "no"}
     return found
 
 

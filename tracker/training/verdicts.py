@@ -80,7 +80,7 @@ def question(recipe: Recipe, classifier: Classifier, split: DeviceSplit, executi
         "channels": str(classifier.channels),
         "execution": str(execution),
         "device": describe_device(device) if device.type == "cuda" else f"{platform.machine()} {_instructions()}",
-        "libraries": _libraries() if device.type == "cuda" else "",
+        "libraries": gpu_libraries() if device.type == "cuda" else "",
         "code": code_digest(),
         "torch": torch.__version__,
         "torchvision": metadata.version("torchvision"),
@@ -123,7 +123,7 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _libraries() -> str:
+def gpu_libraries() -> str:
     """Return what computes on a GPU beside torch: driver, CUDA, cuDNN."""
     try:
         driver = DRIVER.read_text(encoding="utf-8").partition("\n")[0]
