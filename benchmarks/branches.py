@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import fields
 from functools import partial
 
 import torch
@@ -97,9 +96,8 @@ class Branches:
             self.step(batch)
             return
         if self._batch is None:
-            self._batch = EpochPlan(*(getattr(batch, field.name).clone() for field in fields(batch)))
-        for field in fields(batch):
-            getattr(self._batch, field.name).copy_(getattr(batch, field.name))
+            self._batch = batch.clone()
+        self._batch.copy_(batch)
         work = partial(self.step, self._batch)
         if self._left:
             self._left -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -48,13 +48,12 @@ class _Batch:
     """
 
     def __init__(self, split: DeviceSplit, batch: EpochPlan, resident: DeviceSplit) -> None:
-        self.plan = EpochPlan(*(getattr(batch, field.name).clone() for field in fields(batch)))
+        self.plan = batch.clone()
         self.split = split if split is resident else DeviceSplit(split.images.clone(), split.labels.clone())
 
     def take(self, split: DeviceSplit, batch: EpochPlan) -> None:
         """Copy the next batch here."""
-        for field in fields(batch):
-            getattr(self.plan, field.name).copy_(getattr(batch, field.name))
+        self.plan.copy_(batch)
         if split is not self.split:
             self.split.images.copy_(split.images)
             self.split.labels.copy_(split.labels)

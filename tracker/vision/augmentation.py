@@ -6,7 +6,7 @@ normalization; the pixels stay bytes, so the padding is a black pixel that is no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,15 @@ class EpochPlan:
     def to(self, device: torch.device) -> EpochPlan:
         """Return the plan on `device`."""
         return EpochPlan(self.order.to(device), self.top.to(device), self.left.to(device), self.flip.to(device))
+
+    def clone(self) -> EpochPlan:
+        """Return a copy."""
+        return EpochPlan(self.order.clone(), self.top.clone(), self.left.clone(), self.flip.clone())
+
+    def copy_(self, other: EpochPlan) -> None:
+        """Overwrite this plan, where it lies, with another of as many places."""
+        for field in fields(self):
+            getattr(self, field.name).copy_(getattr(other, field.name))
 
     def batch(self, first: int, size: int) -> EpochPlan:
         """Return places first to first + size, fewer at the end."""

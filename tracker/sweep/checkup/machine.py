@@ -37,13 +37,13 @@ ANSWER_SECONDS = 5
 
 def check_python() -> Iterator[Finding]:
     """Compare the interpreter with what the package asks for."""
-    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    version = platform.python_version()
+    text = f"{version} on {platform.system()} {platform.machine()}"
     try:
         asked = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     except metadata.PackageNotFoundError:  # of that the next check tells
         yield Finding("python", "ok", text)
         return
-    version = platform.python_version()
     if SpecifierSet(asked).contains(version, prereleases=True):
         yield Finding("python", "ok", text)
     else:
